@@ -1,0 +1,144 @@
+"""A bandit with safe, risky and long-shot arms, and its best policy for the best of k attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize
+
+from pkpo_envs.problem_env import ProblemEnv, ProblemVectorEnv, check_distribution, check_target
+
+
+class BanditEnv(ProblemEnv):
+    """
+    ## Description
+
+    A one-step bandit. By default a safe arm always pays 0.5, a risky one pays 0.8 four times in ten
+    and a long shot pays 1.0 one time in ten: the mean prefers the safe arm, the maximum of many
+    attempts the long shot, and the best policies for a k in between mix the arms.
+
+    ## Observation
+
+    `Discrete(1)`: always 0.
+
+    ## Action
+
+    `Discrete(n_arms)`: the arm.
+
+    ## Reward
+
+    `payouts[arm]` with probability `probabilities[arm]`, else 0.
+
+    ## Problems
+
+    One.
+
+    ## Exact solution
+
+    `max_at_k`, `max_at_k_gradient` and `best_policy`. With the outcomes v_0 < ... < v_m and the
+    distribution function F of a policy's reward, which is linear in the policy,
+    max@k = v_m - sum_j (v_(j+1) - v_j) F(v_j)^k, which is concave in the policy.
+
+    ## Reference
+
+    Pass@K Policy Optimization, arXiv 2505.15201, for max@k. The arms are this project's.
+    """
+
+    def __init__(
+        self,
+        payouts: Sequence[float] = (0.5, 0.8, 1.0),
+        probabilities: Sequence[float] = (1.0, 0.4, 0.1),
+    ) -> None:
+        if len(payouts) == 0 or len(payouts) != len(probabilities):
+            raise ValueError(
+                f"There are {len(payouts)} payouts and {len(probabilities)} probabilities: give "
+                "both for each arm, and at least one arm."
+            )
+        for arm, (payout, probability) in enumerate(zip(payouts, probabilities, strict=True)):
+            if not np.isfinite(payout):
+                raise ValueError(f"The payout {payout} of arm {arm} must be a finite number.")
+            if not 0 <= probability <= 1:
+                raise ValueError(f"The probability {probability} of arm {arm} must be in [0, 1].")
+        self.payouts = np.array(payouts, dtype=np.float64)
+        self.probabilities = np.array(probabilities, dtype=np.float64)
+        self.n_arms = len(self.payouts)
+        self.observation_space = spaces.Discrete(1)
+        self.action_space = spaces.Discrete(self.n_arms)
+
+    def reward(
+        self, problems: NDArray[np.int64], actions: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        pays = self.np_random.random(len(actions)) < self.probabilities[actions]
+        return np.where(pays, self.payouts[actions], 0.0)
+
+    def max_at_k(self, policy: ArrayLike, k: int) -> float:
+        """The expected maximum of k rewards of a policy (n_arms,)."""
+        policy, k = check_distribution(policy, (self.n_arms,)), check_target(k)
+        outcomes, below = self._outcomes()
+        return float(outcomes[-1] - np.diff(outcomes) @ (below @ policy) ** k)
+
+    def max_at_k_gradient(self, policy: ArrayLike, k: int) -> NDArray[np.float64]:
+        """The partial derivatives (n_arms,) of `max_at_k` by the probabilities of a policy."""
+        policy, k = check_distribution(policy, (self.n_arms,)), check_target(k)
+        outcomes, below = self._outcomes()
+        return -k * (np.diff(outcomes) * (below @ policy) ** (k - 1)) @ below
+
+    def best_policy(self, k: int) -> NDArray[np.float64]:
+        """A policy (n_arms,) with the greatest `max_at_k`, to about 1e-7.
+
+        It has the least sum_j (v_(j+1) - v_j) F(v_j)^k. The k-th root of this sum is a k-norm of F:
+        convex too, and unlike the sum it neither vanishes nor flattens as k grows.
+        """
+        k = check_target(k)
+        outcomes, below = self._outcomes()
+        gaps = np.diff(outcomes)
+        scaled = (gaps / gaps.sum())[:, np.newaxis] ** (1 / k) * below
+
+        def norm_and_gradient(policy: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            values = scaled @ policy
+            greatest = values.max(initial=0.0)
+            if greatest == 0:
+                return 0.0, np.zeros(self.n_arms)
+            norm = greatest * ((values / greatest) ** k).sum() ** (1 / k)
+            return norm, (values / norm) ** (k - 1) @ scaled
+
+        found = minimize(
+            norm_and_gradient,
+            np.full(self.n_arms, 1 / self.n_arms),
+            jac=True,
+            method="SLSQP",
+            bounds=[(0, 1)] * self.n_arms,
+            constraints={"type": "eq", "fun": lambda policy: policy.sum() - 1},
+            options={"ftol": 1e-16, "maxiter": 1000},
+        )
+        if not found.success:
+            raise RuntimeError(f"The best policy for k={k} was not found: {found.message}.")
+        return found.x
+
+    def exact(self, k: int, probabilities: ArrayLike) -> dict[str, Any]:
+        """Facts about the policy with these probabilities (1, n_arms), and about the best one."""
+        policy = check_distribution(probabilities, (1, self.n_arms))[0]
+        best = self.best_policy(k)
+        return {
+            "probability": policy.tolist(),
+            "probability_star": best.tolist(),
+            "max_at_k": self.max_at_k(policy, k),
+            "max_at_k_star": self.max_at_k(best, k),
+        }
+
+    def _outcomes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The outcomes v_0 < ... < v_m, and P(reward <= v_j | arm) as (m, n_arms) for j < m."""
+        outcomes = np.unique(np.append(self.payouts, 0.0))
+        level = outcomes[:-1, np.newaxis]
+        below = np.where(self.payouts <= level, self.probabilities, 0.0)
+        return outcomes, below + np.where(level >= 0, 1 - self.probabilities, 0.0)
+
+
+class BanditVectorEnv(ProblemVectorEnv):
+    """Many columns of `BanditEnv`, stepped together."""
+
+    world_class = BanditEnv

@@ -1,0 +1,111 @@
+"""A set of problems, few of them easy, and the exact pass@k of a policy on it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import ArrayLike, NDArray
+
+from pkpo_envs.problem_env import ProblemEnv, ProblemVectorEnv, check_distribution, check_target
+
+
+class ProblemSetEnv(ProblemEnv):
+    """
+    ## Description
+
+    A contextual bandit with one correct answer per problem. The easy problems share an answer;
+    each hard one has an answer of its own. A policy that generalises from the easy problems stops
+    trying anything else: pass@1 stalls, while pass@k rewards answers still unlike each other.
+
+    ## Observation
+
+    `Discrete(n_problems)`: the problem.
+
+    ## Action
+
+    `Discrete(n_answers)`: the answer.
+
+    ## Reward
+
+    1 if the answer is correct, else 0.
+
+    ## Problems
+
+    `n_problems` of them. The last `round(hard_fraction * n_problems)` are hard (`round` takes an
+    exact half to the even number). Answer 0 is correct for the easy problems, and 1, 2, ... for the
+    hard ones in turn. `answers` holds the correct answers and `hard` marks the hard problems.
+
+    ## Exact solution
+
+    `pass_at_k`: the mean over the problems of 1 - (1 - p)**k, with p the probability of the correct
+    answer. The best policy answers every problem correctly, so its pass@k is 1.
+
+    ## Reference
+
+    Pass@K Policy Optimization, arXiv 2505.15201, for the stall that this world shows in small.
+    """
+
+    def __init__(
+        self, n_problems: int = 128, n_answers: int = 128, hard_fraction: float = 0.75
+    ) -> None:
+        for name, size in (("n_problems", n_problems), ("n_answers", n_answers)):
+            if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
+                raise ValueError(f"{name}={size!r} must be an integer of at least 1.")
+        if not 0 <= hard_fraction <= 1:
+            raise ValueError(f"hard_fraction={hard_fraction!r} must be a number from 0 to 1.")
+        n_hard = round(hard_fraction * n_problems)
+        if n_hard > n_answers - 1:
+            raise ValueError(
+                f"{n_hard} hard problems need an answer each, besides answer 0 of the easy ones, "
+                f"but n_answers={n_answers}: raise n_answers to at least {n_hard + 1}, or lower "
+                "hard_fraction or n_problems."
+            )
+        self.n_problems = int(n_problems)
+        self.n_answers = int(n_answers)
+        self.hard = np.arange(self.n_problems) >= self.n_problems - n_hard
+        self.answers = np.cumsum(self.hard)
+        self.observation_space = spaces.Discrete(self.n_problems)
+        self.action_space = spaces.Discrete(self.n_answers)
+
+    def reward(
+        self, problems: NDArray[np.int64], actions: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        return (actions == self.answers[problems]).astype(np.float64)
+
+    def pass_at_k(
+        self, policy: ArrayLike, k: int, problems: Literal["hard", "easy"] | None = None
+    ) -> float:
+        """The mean pass@k of a policy (n_problems, n_answers), on all, hard or easy problems."""
+        policy = check_distribution(policy, (self.n_problems, self.n_answers))
+        k = check_target(k)
+        subsets = {None: np.ones_like(self.hard), "hard": self.hard, "easy": ~self.hard}
+        if problems not in subsets:
+            raise ValueError(f"problems={problems!r} must be 'hard', 'easy' or None, for all.")
+        chosen = np.flatnonzero(subsets[problems])
+        if chosen.size == 0:
+            raise ValueError(
+                f"There are no {problems} problems to average over: change hard_fraction."
+            )
+        # Within the tolerance of a distribution, float32 may round a probability above 1.
+        correct = np.minimum(policy[chosen, self.answers[chosen]], 1.0)
+        with np.errstate(divide="ignore"):  # a sure answer: log(0), and a pass@k of 1
+            return float(np.mean(-np.expm1(k * np.log1p(-correct))))
+
+    def exact(self, k: int, probabilities: ArrayLike) -> dict[str, Any]:
+        """Facts of the policy with these probabilities (n_problems, n_answers).
+
+        `max_at_k` is its pass@k, `max_at_k_hard` that on the hard problems (if there are any), and
+        `max_at_k_star` that of the best policy.
+        """
+        facts = {"max_at_k": self.pass_at_k(probabilities, k), "max_at_k_star": 1.0}
+        if self.hard.any():
+            facts["max_at_k_hard"] = self.pass_at_k(probabilities, k, "hard")
+        return facts
+
+
+class ProblemSetVectorEnv(ProblemVectorEnv):
+    """Many columns of `ProblemSetEnv`, stepped together."""
+
+    world_class = ProblemSetEnv

@@ -1,0 +1,535 @@
+"""Policy gradients on jointly transformed group returns, as a Stable-Baselines3 algorithm."""
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.vector import VectorEnv
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.distributions import Distribution
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.utils import FloatSchedule, obs_as_tensor, safe_mean
+from stable_baselines3.common.vec_env import VecEnv
+
+from pkpo_sandbox.groups import (
+    IDLE,
+    GroupVecEnv,
+    Roster,
+    check_groups,
+    group_env,
+    make_group_env,
+)
+from pkpo_sandbox.policies import ActorPolicy, CnnActorPolicy, MultiInputActorPolicy
+from pkpo_sandbox.transforms import max_at_k, pkpo, rloo
+
+GroupTransform = Callable[..., torch.Tensor]
+SelfGroupPolicyGradient = TypeVar("SelfGroupPolicyGradient", bound="GroupPolicyGradient")
+
+OBSERVATION_SPACES = (
+    spaces.Box,
+    spaces.Discrete,
+    spaces.MultiDiscrete,
+    spaces.MultiBinary,
+    spaces.Dict,
+)
+ACTION_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+
+
+class Rollout(NamedTuple):
+    """The whole episodes of one iteration, one row for each step of each attempt."""
+
+    observations: Any  #: tensor (rows, ...), or a dict of such
+    actions: torch.Tensor  #: (rows, ...) as sampled, before clipping to the action space
+    log_prob: torch.Tensor  #: (rows,) of the actions under the policy that took them
+    entropy: torch.Tensor  #: (rows,) of that policy
+    attempts: torch.Tensor  #: (rows,) int64, which attempt each step belongs to
+    returns: torch.Tensor  #: (n_groups, group_size) float64, sum of an attempt's rewards
+    lengths: np.ndarray  #: (n_groups, group_size) int64, steps of an attempt
+
+
+class GroupPolicyGradient(BaseAlgorithm):
+    """REINFORCE with the returns of a group replaced by a joint transform of them.
+
+    An iteration plays ``n_groups`` problems, ``group_size`` whole episodes each, and descends
+
+        loss = -1/n_groups Σ_groups Σ_i w_i log π(episode_i),    w = transform(returns)
+
+    a sum over the group and a mean over groups, so a transform returns the weights of an
+    estimate Σ_i w_i ∇log π (arXiv 2505.15201, eq. 2 ff.). Weights are never centred or scaled
+    afterwards. With ``clip_range`` the loss is PPO's clipped surrogate with w_i as advantage.
+
+    Inherits from SB3's ``BaseAlgorithm`` and implements ``_setup_model`` and ``learn``;
+    overrides ``_wrap_env`` and ``set_env`` (groups), ``dump_logs`` and
+    ``_get_torch_save_params`` (the optimizer's state).
+
+    :param policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy", or a subclass of SB3's
+        ``ActorCriticPolicy`` (whose critic, if it has one, is left alone)
+    :param env: a Gymnasium id ("pkpo_envs:pkpo/Bandit-v0"; one column an attempt), a Gymnasium
+        env or vector env, or an SB3 ``VecEnv`` of any size
+    :param transform: maps returns (n_groups, group_size), float64, to weights of that shape;
+        takes ``transform_kwargs`` as keyword arguments
+    :param transform_kwargs: values are handed on as they are; callables are SB3 schedules of
+        the remaining progress (1 to 0) and are evaluated at every update
+    :param group_size: attempts at each problem (n in the paper), at least 2
+    :param n_groups: problems in an iteration, at least 1
+    :param learning_rate: a number or a schedule of the remaining progress
+    :param n_epochs: gradient steps on each iteration's episodes; more than 1 needs ``clip_range``
+    :param clip_range: probability ratios are clipped to 1 ± this number (or schedule); None for
+        the plain policy gradient
+    :param ent_coef: weight of the mean entropy per step, added to the objective
+    :param max_grad_norm: the gradient is clipped to this norm
+    :param policy_kwargs: arguments of the policy: ``net_arch``, ``activation_fn``, ``fixed_std``
+    :param stats_window_size: rollout statistics are over the last so many groups, in whole
+        iterations
+    :param tensorboard_log: folder for TensorBoard, None for none
+    :param verbose: 0 no output, 1 training information
+    :param seed: of the policy, its samples, the problems and the env
+    :param device: "cpu", "cuda" or "auto"
+    :raises ValueError: for a group size below 2, spaces that SB3 has no distribution for, a
+        transform that refuses its arguments (k > group_size), several epochs without clipping
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpPolicy": ActorPolicy,
+        "CnnPolicy": CnnActorPolicy,
+        "MultiInputPolicy": MultiInputActorPolicy,
+    }
+    policy: ActorCriticPolicy
+
+    def __init__(
+        self,
+        policy: str | type[ActorCriticPolicy],
+        env: GymEnv | VectorEnv | str | None,
+        transform: GroupTransform = rloo,
+        transform_kwargs: dict[str, Any] | None = None,
+        group_size: int = 16,
+        n_groups: int = 16,
+        learning_rate: float | Schedule = 3e-3,
+        n_epochs: int = 1,
+        clip_range: float | Schedule | None = None,
+        ent_coef: float = 0.0,
+        max_grad_norm: float = 0.5,
+        policy_kwargs: dict[str, Any] | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: torch.device | str = "auto",
+        _init_setup_model: bool = True,
+    ) -> None:
+        check_groups(n_groups, group_size)
+        if isinstance(env, str):
+            env = make_group_env(env, n_groups, group_size)
+        if env is not None:
+            env = self._wrap_env(env, verbose)
+            _check_spaces(env)
+        super().__init__(
+            policy,
+            env,
+            learning_rate,
+            policy_kwargs=policy_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            device=device,
+            support_multi_env=True,
+            seed=seed,
+        )
+        self.transform = transform
+        self.transform_kwargs = transform_kwargs or {}
+        self.group_size = group_size
+        self.n_groups = n_groups
+        self.n_epochs = n_epochs
+        self.clip_range = clip_range
+        self.ent_coef = ent_coef
+        self.max_grad_norm = max_grad_norm
+        if _init_setup_model:
+            self._setup_model()
+
+    def _setup_model(self) -> None:
+        check_groups(self.n_groups, self.group_size)
+        self._check_settings()
+        self._setup_lr_schedule()
+        self.set_random_seed(self.seed)
+        self._assign_groups()
+        iterations = max(1, self._stats_window_size // self.n_groups)
+        self._window: deque[tuple[torch.Tensor, np.ndarray]] = deque(maxlen=iterations)
+        self.policy = self.policy_class(  # type: ignore[assignment]
+            self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
+        ).to(self.device)
+        # Dropout or batch norm in training mode would score another policy than the one that acts.
+        self.policy.set_training_mode(False)
+
+    def _check_settings(self) -> None:
+        if self.n_epochs < 1:
+            raise ValueError(f"n_epochs must be at least 1, got {self.n_epochs}")
+        if self.n_epochs > 1 and self.clip_range is None:
+            raise ValueError(
+                f"n_epochs={self.n_epochs} trains again on episodes of an older policy, which "
+                "biases the plain policy gradient: give clip_range (0.2, say), or n_epochs=1"
+            )
+        for name in ("learning_rate", "max_grad_norm", "clip_range"):
+            value = getattr(self, name)
+            if isinstance(value, int | float) and not value > 0:
+                raise ValueError(f"{name} must be positive, got {value}")
+        # A schedule that leaves the transform's range is refused here, not half-way through.
+        for percent in range(100, -1, -1):
+            try:
+                self._weights(torch.zeros(1, self.group_size, dtype=torch.float64), percent / 100)
+            except ValueError as error:
+                raise ValueError(f"at {100 - percent} % of training: {error}") from error
+
+    @staticmethod
+    def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        if not isinstance(env, VecEnv):
+            env = group_env(env)
+        return BaseAlgorithm._wrap_env(env, verbose, monitor_wrapper)
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        super().set_env(env, force_reset)
+        self._assign_groups()
+
+    def _assign_groups(self) -> None:
+        if self.env is not None and isinstance(self.env.unwrapped, GroupVecEnv):
+            self.env.unwrapped.set_groups(self.n_groups, self.group_size)
+
+    def learn(
+        self: SelfGroupPolicyGradient,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int | None = 100,
+        tb_log_name: str = "GroupPolicyGradient",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfGroupPolicyGradient:
+        """Train for at least ``total_timesteps`` env steps, in whole iterations.
+
+        :param log_interval: iterations between two rows of the log, None for no log
+        """
+        total_timesteps, callback = self._setup_learn(
+            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+        )
+        callback.on_training_start(locals(), globals())
+        iteration = 0
+        while self.num_timesteps < total_timesteps:
+            rollout = self.collect_rollouts(callback)
+            if rollout is None:
+                break
+            iteration += 1
+            self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
+            self.train(rollout)
+            if log_interval is not None and iteration % log_interval == 0:
+                self.dump_logs(iteration)
+        if log_interval is not None and iteration % log_interval != 0:
+            self.dump_logs(iteration)  # so that the log ends where the training does
+        callback.on_training_end()
+        return self
+
+    def collect_rollouts(self, callback: BaseCallback) -> Rollout | None:
+        """Play one iteration: every attempt of every group to its end.
+
+        :return: None if the callback stops training
+        :raises ValueError: if the env gives a reward that is not finite
+        """
+        env = self.env
+        assert env is not None, "no env: give one to the constructor, load() or set_env()"
+        # Columns cut off inside an episode (uneven lengths, an earlier stop) start afresh.
+        if self._last_obs is None or not np.all(self._last_episode_starts):  # type: ignore[arg-type]
+            self._last_obs = env.reset()  # type: ignore[assignment]
+        shape = (self.n_groups, self.group_size)
+        roster = Roster(self.n_groups * self.group_size, env.num_envs)
+        returns, lengths = np.zeros(shape), np.zeros(shape, dtype=np.int64)
+        steps: list[tuple[Any, ...]] = []
+        callback.on_rollout_start()
+        while not roster.finished:
+            # 1. act in every column
+            observations = obs_as_tensor(self._last_obs, self.device)  # type: ignore[arg-type]
+            actions, log_prob, entropy = self._act(observations)
+            new_obs, rewards, dones, infos = env.step(self._env_actions(actions))
+            self.num_timesteps += env.num_envs
+            # 2. credit the attempts that the columns are playing
+            playing = roster.attempts != IDLE
+            attempts = roster.attempts[playing]
+            if not np.isfinite(rewards[playing]).all():
+                self._refuse_rewards(rewards, playing)
+            returns.flat[attempts] += rewards[playing]
+            lengths.flat[attempts] += 1
+            steps.append((observations, actions, log_prob, entropy, playing, attempts))
+            roster.end(dones)
+            self._last_obs = new_obs  # type: ignore[assignment]
+            self._last_episode_starts = dones
+            # 3. tell the callbacks
+            callback.update_locals(locals())
+            if not callback.on_step():
+                self._last_obs = None
+                return None
+            if dones.any() and not {"episode", "is_success"}.isdisjoint(infos[dones.argmax()]):
+                self._update_info_buffer(infos, dones)
+        callback.on_rollout_end()
+        rollout = self._stack(steps, torch.from_numpy(returns), lengths)
+        self._window.append((rollout.returns, lengths))
+        return rollout
+
+    def _act(self, observations: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Sample actions (columns, ...), with their log-probabilities and entropies (columns,).
+
+        The plain policy gradient differentiates these very log-probabilities; the clipped
+        surrogate evaluates them again at every epoch.
+        """
+        with torch.set_grad_enabled(self.clip_range is None):
+            distribution = self.policy.get_distribution(observations)
+            with torch.no_grad():
+                actions = distribution.get_actions()
+            return actions, *self._score(distribution, actions)
+
+    def _score(
+        self, distribution: Distribution, actions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probabilities and entropies (rows,); a distribution without entropy estimates it."""
+        log_prob = distribution.log_prob(actions)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.ent_coef != 0):
+            entropy = distribution.entropy()
+            return log_prob, -log_prob if entropy is None else entropy
+
+    def _env_actions(self, actions: torch.Tensor) -> np.ndarray:
+        """Clip Gaussian samples to the action space, as SB3 does."""
+        array = actions.cpu().numpy()
+        if isinstance(self.action_space, spaces.Box):
+            array = np.clip(array, self.action_space.low, self.action_space.high)
+        return array
+
+    def _refuse_rewards(self, rewards: np.ndarray, playing: np.ndarray) -> None:
+        column = int(np.flatnonzero(playing & ~np.isfinite(rewards))[0])
+        raise ValueError(
+            f"the env in column {column} gave reward {rewards[column]} at timestep "
+            f"{self.num_timesteps}: rewards must be finite. The policy has not been updated on "
+            "it; mend the env, or wrap it so that this case has a finite reward"
+        )
+
+    def _stack(self, steps: list, returns: torch.Tensor, lengths: np.ndarray) -> Rollout:
+        """Join the steps into rows, leaving out those of idle columns."""
+        observations, actions, log_prob, entropy, playing, attempts = zip(*steps, strict=True)
+        rows = None
+        if not all(mask.all() for mask in playing):
+            rows = torch.from_numpy(np.flatnonzero(np.concatenate(playing))).to(self.device)
+
+        def join(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+            joined = torch.cat(list(parts)) if len(parts) > 1 else parts[0]
+            return joined if rows is None else joined[rows]
+
+        if isinstance(observations[0], dict):
+            keys = observations[0].keys()
+            observations = {key: join([step[key] for step in observations]) for key in keys}
+        else:
+            observations = join(observations)
+        attempts = torch.from_numpy(np.concatenate(attempts)).to(self.device)
+        return Rollout(
+            observations, join(actions), join(log_prob), join(entropy), attempts, returns, lengths
+        )
+
+    def _coefficients(self) -> dict[str, Any]:
+        """The transform's keyword arguments, schedules included."""
+        return self.transform_kwargs
+
+    def _weights(self, returns: torch.Tensor, progress_remaining: float) -> torch.Tensor:
+        """Transform returns (n_groups, group_size) with the coefficients of this moment."""
+        values = {
+            name: value(progress_remaining) if callable(value) else value
+            for name, value in self._coefficients().items()
+        }
+        self._current_coefficients = values
+        weights = self.transform(returns, **values)
+        if weights.shape != returns.shape:
+            raise ValueError(
+                f"the transform gave weights of shape {tuple(weights.shape)} for returns of "
+                f"shape {tuple(returns.shape)}: it must give one weight an attempt"
+            )
+        if not torch.isfinite(weights).all():
+            raise ValueError(f"the transform gave weights that are not finite: {weights.tolist()}")
+        return weights
+
+    def _surrogate(
+        self, rollout: Rollout, weights: torch.Tensor, log_prob: torch.Tensor
+    ) -> torch.Tensor:
+        """The objective whose gradient the update follows: a sum over each group, a mean over groups.
+
+        :param weights: (n_groups, group_size), one for each attempt and so for all its steps
+        :param log_prob: (rows,) under the policy that is being updated
+        """
+        step_weights = weights.to(log_prob).flatten()[rollout.attempts]
+        if self.clip_range is None:
+            terms = step_weights * log_prob
+        else:
+            ratio = torch.exp(log_prob - rollout.log_prob)
+            clip_range = FloatSchedule(self.clip_range)(self._current_progress_remaining)
+            clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
+            terms = torch.minimum(step_weights * ratio, step_weights * clipped)
+        return terms.sum() / weights.shape[0]
+
+    def train(self, rollout: Rollout) -> None:
+        """One iteration's update."""
+        optimizer = self.policy.optimizer
+        self._update_learning_rate(optimizer)
+        # 1. the joint transform of each group
+        weights = self._weights(rollout.returns, self._current_progress_remaining)
+        log_prob, entropy = rollout.log_prob, rollout.entropy
+        losses: dict[str, torch.Tensor] = {}
+        for _ in range(self.n_epochs):
+            # 2. the loss
+            if self.clip_range is not None:
+                distribution = self.policy.get_distribution(rollout.observations)
+                log_prob, entropy = self._score(distribution, rollout.actions)
+            mean_entropy = entropy.mean()
+            loss = -self._surrogate(rollout, weights, log_prob)
+            if self.ent_coef != 0:
+                loss = loss - self.ent_coef * mean_entropy
+            # 3. a step along its clipped gradient
+            optimizer.zero_grad()
+            loss.backward()
+            parameters = (p for group in optimizer.param_groups for p in group["params"])
+            grad_norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+            optimizer.step()
+            losses = {"loss": loss, "entropy": mean_entropy, "grad_norm": grad_norm}
+        self._n_updates += self.n_epochs
+        # 4. what happened
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        for name, value in losses.items():
+            self.logger.record(f"train/{name}", value.item())
+        for name, value in self._current_coefficients.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                self.logger.record(f"train/{name}", value)
+
+    def dump_logs(self, iteration: int = 0) -> None:
+        """Write a row of the log; the rollout statistics are those of the last groups."""
+        elapsed = max((time.time_ns() - self.start_time) / 1e9, sys.float_info.epsilon)
+        fps = int((self.num_timesteps - self._num_timesteps_at_start) / elapsed)
+        returns = torch.cat([returns for returns, _ in self._window])
+        mean = returns.mean().item()
+        length = float(np.mean([lengths for _, lengths in self._window]))
+        if self.ep_info_buffer:  # a Monitor saw the rewards before any normalisation
+            mean = safe_mean([info["r"] for info in self.ep_info_buffer])
+            length = safe_mean([info["l"] for info in self.ep_info_buffer])
+        self.logger.record("time/iterations", iteration, exclude="tensorboard")
+        self.logger.record("time/fps", fps)
+        self.logger.record("time/time_elapsed", int(elapsed), exclude="tensorboard")
+        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
+        self.logger.record("rollout/ep_rew_mean", mean)
+        self.logger.record("rollout/ep_len_mean", length)
+        if self.ep_success_buffer:
+            self.logger.record("rollout/success_rate", safe_mean(self.ep_success_buffer))
+        for k in powers_of_two(self.group_size):
+            self.logger.record(f"rollout/max_at_{k}", max_at_k(returns, k).mean().item())
+        self.logger.dump(step=self.num_timesteps)
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_window"]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "policy.optimizer"], []
+
+
+class PKPO(GroupPolicyGradient):
+    """Pass@K Policy Optimization (Walder & Karkhanis, arXiv 2505.15201).
+
+    Trains a policy for the expected best of k attempts, max@k (pass@k for 0/1 returns), by
+    :func:`pkpo_sandbox.transforms.pkpo` on groups of n ≥ k. Takes the arguments of
+    :class:`GroupPolicyGradient` except the transform, and
+
+    :param k: the number of attempts whose best counts, 1..group_size, or an SB3 schedule that
+        gives it as an integer from the remaining progress (1 to 0)
+    :param baseline: "loo_minus_one" (the paper's recommendation; at k=1 it is RLOO), "loo"
+        (k < group_size) or "none"
+    """
+
+    def __init__(
+        self,
+        policy: str | type[ActorCriticPolicy],
+        env: gymnasium.Env | VectorEnv | VecEnv | str | None,
+        k: int | Callable[[float], int] = 4,
+        group_size: int = 16,
+        n_groups: int = 16,
+        baseline: str = "loo_minus_one",
+        learning_rate: float | Schedule = 3e-3,
+        n_epochs: int = 1,
+        clip_range: float | Schedule | None = None,
+        ent_coef: float = 0.0,
+        max_grad_norm: float = 0.5,
+        policy_kwargs: dict[str, Any] | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: torch.device | str = "auto",
+        _init_setup_model: bool = True,
+    ) -> None:
+        self.k = k
+        self.baseline = baseline
+        super().__init__(
+            policy,
+            env,
+            transform=pkpo,
+            group_size=group_size,
+            n_groups=n_groups,
+            learning_rate=learning_rate,
+            n_epochs=n_epochs,
+            clip_range=clip_range,
+            ent_coef=ent_coef,
+            max_grad_norm=max_grad_norm,
+            policy_kwargs=policy_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            seed=seed,
+            device=device,
+            _init_setup_model=_init_setup_model,
+        )
+
+    def _coefficients(self) -> dict[str, Any]:
+        return {"k": self.k, "baseline": self.baseline}
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int | None = 100,
+        tb_log_name: str = "PKPO",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ):
+        return super().learn(
+            total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
+        )
+
+
+def powers_of_two(limit: int) -> list[int]:
+    """1, 2, 4, ... up to and including ``limit``."""
+    return [2**i for i in range(limit.bit_length())]
+
+
+def _check_spaces(env: VecEnv) -> None:
+    for role, space, allowed in (
+        ("observation", env.observation_space, OBSERVATION_SPACES),
+        ("action", env.action_space, ACTION_SPACES),
+    ):
+        if not isinstance(space, allowed):
+            names = ", ".join(kind.__name__ for kind in allowed)
+            raise ValueError(
+                f"the {role} space {space} is not supported: use one of {names}, "
+                "or a Gymnasium wrapper that turns it into one"
+            )
+    action_space = env.action_space
+    if isinstance(action_space, spaces.Box) and not np.all(
+        np.isfinite([action_space.low, action_space.high])
+    ):
+        raise ValueError(
+            f"the action space {action_space} is unbounded: give Box actions finite bounds, "
+            "best -1 and 1 (gymnasium.wrappers.RescaleAction)"
+        )

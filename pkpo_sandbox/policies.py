@@ -1,0 +1,101 @@
+"""Actors for group policy gradients: Stable-Baselines3's policies without the critic."""
+
+import math
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.distributions import DiagGaussianDistribution, Distribution
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.common.torch_layers import CombinedExtractor, NatureCNN
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from torch import nn
+
+
+class NoCritic(nn.Module):
+    """Stands where SB3 expects a value network; its values are NaN, for there are none."""
+
+    def forward(self, latent: torch.Tensor) -> torch.Tensor:
+        return latent.new_full((latent.shape[0], 1), math.nan)
+
+
+class ActorPolicy(ActorCriticPolicy):
+    """SB3's ``ActorCriticPolicy`` without a critic: the baseline is the rest of the group.
+
+    Overrides ``_build_mlp_extractor`` and ``_build`` (no value network is built or optimised),
+    ``get_distribution`` (one forward pass for each distinct observation) and
+    ``_get_constructor_parameters``. Takes every argument of ``ActorCriticPolicy``, and
+
+    :param fixed_std: standard deviation of a Gaussian policy in action units, positive and not
+        trained; None (the default) learns it from ``log_std_init``
+    :raises ValueError: if ``fixed_std`` is not positive, or the actions are not continuous
+    """
+
+    def __init__(self, *args: Any, fixed_std: float | None = None, **kwargs: Any) -> None:
+        if fixed_std is not None:
+            if not (math.isfinite(fixed_std) and fixed_std > 0):
+                raise ValueError(f"fixed_std must be positive and finite, got {fixed_std}")
+            kwargs["log_std_init"] = math.log(fixed_std)
+        if not kwargs.get("share_features_extractor", True):
+            raise ValueError(
+                "share_features_extractor=False builds a second extractor for a critic, "
+                "and this policy has none: leave it at True"
+            )
+        self.fixed_std = fixed_std
+        super().__init__(*args, **kwargs)
+
+    def _build_mlp_extractor(self) -> None:
+        actor_net = (
+            self.net_arch.get("pi", []) if isinstance(self.net_arch, dict) else self.net_arch
+        )
+        self.net_arch = {"pi": actor_net, "vf": []}
+        super()._build_mlp_extractor()
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        super()._build(lr_schedule)
+        self.value_net = NoCritic()
+        if self.fixed_std is not None:
+            if not isinstance(self.action_dist, DiagGaussianDistribution):
+                raise ValueError(
+                    f"fixed_std={self.fixed_std} needs Gaussian actions, "
+                    f"but {self.action_space} has none: leave it out"
+                )
+            self.log_std.requires_grad_(False)
+        trained = [p for p in self.parameters() if p.requires_grad]
+        self.optimizer = self.optimizer_class(
+            trained,
+            lr=lr_schedule(1),  # type: ignore[call-arg]
+            **self.optimizer_kwargs,
+        )
+
+    def get_distribution(self, obs: PyTorchObs) -> Distribution:
+        """Give the action distribution of each observation (batch, ...).
+
+        Attempts of a group start from the same observation, so where observations are
+        discrete the network sees each distinct one once.
+        """
+        if not isinstance(self.observation_space, spaces.Discrete):
+            return super().get_distribution(obs)
+        distinct, rows = torch.unique(obs, return_inverse=True)  # type: ignore[arg-type]
+        features = BasePolicy.extract_features(self, distinct, self.pi_features_extractor)
+        latent = self.mlp_extractor.forward_actor(features)
+        return self._get_action_dist_from_latent(latent[rows.flatten()])
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {**super()._get_constructor_parameters(), "fixed_std": self.fixed_std}
+
+
+class CnnActorPolicy(ActorPolicy):
+    """:class:`ActorPolicy` for images, by SB3's ``NatureCNN``."""
+
+    def __init__(self, *args: Any, features_extractor_class=NatureCNN, **kwargs: Any) -> None:
+        super().__init__(*args, features_extractor_class=features_extractor_class, **kwargs)
+
+
+class MultiInputActorPolicy(ActorPolicy):
+    """:class:`ActorPolicy` for Dict observations, by SB3's ``CombinedExtractor``."""
+
+    def __init__(
+        self, *args: Any, features_extractor_class=CombinedExtractor, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, features_extractor_class=features_extractor_class, **kwargs)

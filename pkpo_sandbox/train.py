@@ -1,0 +1,242 @@
+"""``pkpo-train``: a config becomes an env and an algorithm, learns, and leaves a run on disk.
+
+Importing this module loads neither torch nor Stable-Baselines3, so that ``--help`` is quick.
+"""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+if TYPE_CHECKING:
+    from pkpo_sandbox.algorithm import GroupPolicyGradient
+
+NOT_IN_HASH = ("name", "progress_bar")  # they change nothing in the results
+
+
+@dataclass
+class EnvConfig:
+    """What to play: a Gymnasium id, with the module to import before a colon."""
+
+    id: str = MISSING
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class AlgorithmConfig:
+    """Arguments of ``pkpo_sandbox.algorithm.GroupPolicyGradient``, under their names there."""
+
+    policy: str = "MlpPolicy"
+    group_size: int = 16
+    n_groups: int = 16
+    learning_rate: Any = 3e-3
+    n_epochs: int = 1
+    clip_range: float | None = None
+    ent_coef: float = 0.0
+    max_grad_norm: float = 0.5
+    policy_kwargs: dict[str, Any] = field(default_factory=dict)
+    stats_window_size: int = 100
+    device: str = "cpu"
+
+
+@dataclass
+class TrainConfig:
+    """One run. ``objective`` names a transform and its arguments."""
+
+    name: str = "train"
+    env: EnvConfig = field(default_factory=EnvConfig)
+    objective: dict[str, Any] = field(default_factory=dict)
+    algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
+    total_timesteps: int = 256_000
+    seed: int = 0
+    log_interval: int = 10
+    log_formats: list[str] = field(default_factory=lambda: ["csv"])
+    progress_bar: bool = False
+
+    def __post_init__(self) -> None:
+        for name, bound in (("total_timesteps", 1), ("seed", 0), ("log_interval", 1)):
+            value = getattr(self, name)
+            if value < bound:
+                raise ValueError(f"{name}={value} must be at least {bound}")
+        if "csv" not in self.log_formats:
+            raise ValueError(
+                f"log_formats={list(self.log_formats)} must contain csv, which a run is read from"
+            )
+
+
+class UnusableConfigError(CompactHydraException):
+    """A mistake in what the user asked for; Hydra prints it as one line, without a traceback."""
+
+
+@contextmanager
+def readable(*kinds: type[Exception]) -> Iterator[None]:
+    """Turn errors of these kinds into one line that the user can act on."""
+    try:
+        yield
+    except kinds as error:
+        message = " ".join(str(error).split())
+        raise UnusableConfigError(f"{type(error).__name__}: {message}") from error
+
+
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """The run's config as plain containers, every interpolation resolved."""
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items() if key != "hydra"}
+
+
+def run_id(*, _root_: DictConfig) -> str:
+    """Name a run by what it does: ``pkpo-k=4-seed=0-1a2b3c4d5e``, ending in its config's hash."""
+    from pkpo_sandbox.runs import config_hash
+
+    keys = [str(key) for key in _root_ if key != "hydra"]
+    config = resolved(OmegaConf.masked_copy(_root_, keys))
+    objective = config["objective"]
+    parts = [str(objective.get("_target_", "none")).rpartition(".")[2]]
+    numbers = {key: value for key, value in objective.items() if isinstance(value, int | float)}
+    parts += [f"{key}={value}" for key, value in numbers.items()]
+    hashed = {key: value for key, value in config.items() if key not in NOT_IN_HASH}
+    return "-".join([*parts, f"seed={config['seed']}", config_hash(hashed)])
+
+
+def checked(config: DictConfig) -> TrainConfig:
+    """The config as its dataclass, ranges checked and unknown keys refused."""
+    if unknown := unknown_keys(config, TrainConfig()):
+        raise ValueError(f"unknown key {', '.join(unknown)}: see pkpo-train --cfg job for all keys")
+    settings = OmegaConf.to_object(config)
+    assert isinstance(settings, TrainConfig)
+    return settings
+
+
+def unknown_keys(config: Any, schema: Any, prefix: str = "") -> list[str]:
+    """Keys of ``config`` that ``schema`` lacks; OmegaConf drops those added with ``+`` silently."""
+    names = {f.name: f for f in dataclasses.fields(schema)}
+    unknown = [f"{prefix}{key}" for key in config if key not in names]
+    for name in names.keys() & set(config):
+        value = getattr(schema, name, None)
+        if dataclasses.is_dataclass(value):
+            unknown += unknown_keys(config[name], value, f"{prefix}{name}.")
+    return unknown
+
+
+def build(config: TrainConfig) -> "GroupPolicyGradient":
+    """Make the env and the algorithm that a config describes."""
+    from hydra.utils import get_method, instantiate
+
+    from pkpo_sandbox.algorithm import PKPO, GroupPolicyGradient
+    from pkpo_sandbox.groups import make_group_env
+    from pkpo_sandbox.transforms import pkpo
+
+    arguments = instantiate(dataclasses.asdict(config.algorithm), _convert_="all")
+    n_groups, group_size = arguments["n_groups"], arguments["group_size"]
+    env = make_group_env(config.env.id, n_groups, group_size, **config.env.kwargs)
+    objective = dict(config.objective)
+    if "_target_" not in objective:
+        raise ValueError("objective has no _target_: name a transform, as conf/objective/ does")
+    transform = get_method(objective.pop("_target_"))
+    coefficients = instantiate(objective, _convert_="all")
+    common = {"env": env, "seed": config.seed, **arguments}
+    if transform is pkpo:
+        return PKPO(**coefficients, **common)
+    return GroupPolicyGradient(transform=transform, transform_kwargs=coefficients, **common)
+
+
+def learned(model: "GroupPolicyGradient", config: TrainConfig) -> dict[str, Any]:
+    """What the policy learned, and the exact values for it, in a world that knows them."""
+    import gymnasium
+    import torch
+
+    from pkpo_sandbox.algorithm import powers_of_two
+
+    world = gymnasium.make(config.env.id, **config.env.kwargs).unwrapped
+    if not hasattr(world, "exact"):
+        return {}
+    problems = range(world.n_problems)  # type: ignore[attr-defined]
+    observations = [world.reset(options={"problem": problem})[0] for problem in problems]
+    with torch.no_grad():
+        batch = torch.as_tensor(observations, device=model.device)
+        distribution: Any = model.policy.get_distribution(batch).distribution
+    if isinstance(distribution, torch.distributions.Categorical):
+        parameters = {"probabilities": distribution.logits.double().softmax(-1).tolist()}
+    else:
+        parameters = {"mean": distribution.mean.tolist(), "std": distribution.stddev.tolist()}
+    k = config.objective.get("k")
+    ks = sorted({*powers_of_two(model.group_size), *([k] if isinstance(k, int) else [])})
+    return {
+        "learned": parameters,
+        "exact": {str(k): world.exact(k, **parameters) for k in ks},  # type: ignore[attr-defined]
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that a result depends on."""
+    from importlib.metadata import version
+
+    packages = ("pkpo-sandbox", "torch", "stable-baselines3", "gymnasium", "numpy", "hydra-core")
+    return {"python": sys.version.split()[0], **{name: version(name) for name in packages}}
+
+
+def train(config: DictConfig) -> None:
+    """Train one policy and write its run: config, progress, model, and last the summary."""
+    import torch
+    from stable_baselines3.common.logger import configure
+
+    from pkpo_sandbox.runs import read_progress, read_summary, write_atomically, write_summary
+
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    with readable(ValueError):
+        if read_summary(folder) is not None:
+            print(f"finished before: {folder}", flush=True)
+            return
+    started = time.perf_counter()
+    torch.set_num_threads(1)  # more threads make small networks slower, and runs share the cores
+    # Whatever goes wrong up to here is in what the user wrote; later, only a ValueError is.
+    with readable(Exception):
+        settings = checked(config)
+        model = build(settings)
+    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    model.set_logger(configure(str(folder), settings.log_formats))
+    with readable(ValueError):
+        model.learn(
+            settings.total_timesteps,
+            log_interval=settings.log_interval,
+            progress_bar=settings.progress_bar,
+        )
+    model.logger.close()
+    model.save(folder / "model.zip")
+    seconds = time.perf_counter() - started
+    write_summary(
+        folder,
+        {
+            "config": resolved(config),
+            "seed": settings.seed,
+            "final": read_progress(folder).iloc[-1].dropna().to_dict(),
+            **learned(model, settings),
+            "versions": versions(),
+            "wall_time_seconds": round(seconds, 3),
+        },
+    )
+    print(f"finished in {seconds:.1f} s: {folder}", flush=True)
+
+
+ConfigStore.instance().store(name="schema", node=TrainConfig)
+OmegaConf.register_new_resolver("run_id", run_id, replace=True)
+main = hydra.main(version_base="1.3", config_path="pkg://pkpo_sandbox.conf", config_name="train")(
+    train
+)
+
+if __name__ == "__main__":
+    # Worker processes import the task by its module's name, which is not __main__.
+    from pkpo_sandbox.train import main as imported_main
+
+    imported_main()
