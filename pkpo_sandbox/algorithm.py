@@ -63,7 +63,7 @@ class GroupPolicyGradient(BaseAlgorithm):
         loss = -1/n_groups Σ_groups Σ_i w_i log π(episode_i),    w = transform(returns)
 
     a sum over the group and a mean over groups, so a transform returns the weights of an
-    estimate Σ_i w_i ∇log π (arXiv 2505.15201, eq. 2 ff.). Weights are never centred or scaled
+    estimate Σ_i w_i ∇log π (arXiv 2505.15201). Weights are never centred or scaled
     afterwards. With ``clip_range`` the loss is PPO's clipped surrogate with w_i as advantage.
 
     Inherits from SB3's ``BaseAlgorithm`` and implements ``_setup_model`` and ``learn``;
@@ -359,7 +359,7 @@ class GroupPolicyGradient(BaseAlgorithm):
     def _surrogate(
         self, rollout: Rollout, weights: torch.Tensor, log_prob: torch.Tensor
     ) -> torch.Tensor:
-        """The objective whose gradient the update follows: a sum over each group, a mean over groups.
+        """The objective that the update ascends: a sum over each group, a mean over groups.
 
         :param weights: (n_groups, group_size), one for each attempt and so for all its steps
         :param log_prob: (rows,) under the policy that is being updated

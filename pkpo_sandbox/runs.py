@@ -68,14 +68,44 @@ def read_progress(folder: Path) -> pd.DataFrame:
 def load_runs(folder: str | Path) -> pd.DataFrame:
     """Read every finished run below a folder.
 
-    :return: one row a run, sorted by its config, with a column for each entry of the summary;
-        nested entries have dotted names ("config.objective.k", "final.rollout/max_at_4"), and
+    :return: one row a run, with a column for each entry of the summary; nested entries have
+        dotted names ("config.objective.k", "final.rollout/max_at_4", "exact.8.max_at_k"), and
         "folder" is the run's own
-    :raises ValueError: if there is no finished run below the folder
+    :raises ValueError: if there is no finished run below the folder, or a summary is damaged
     """
     folder = Path(folder)
     paths = sorted(folder.rglob(SUMMARY))
     if not paths:
         raise ValueError(f"no finished run below {folder}: train one with pkpo-train first")
-    rows = [{"folder": str(path.parent), **(read_summary(path.parent) or {})} for path in paths]
-    return pd.json_normalize(rows)
+    return pd.json_normalize(
+        [{"folder": str(path.parent), **(read_summary(path.parent) or {})} for path in paths]
+    )
+
+
+def complete_sweep(runs: pd.DataFrame, *swept: str) -> pd.DataFrame:
+    """The runs of one sweep, sorted, or an error if they are not exactly that.
+
+    A mean over seeds means something only if nothing else differs and no seed is missing.
+
+    :param runs: as from :func:`load_runs`
+    :param swept: the config keys that vary beside the seed: ``"objective.k"``
+    :raises ValueError: if another key differs, a run is there twice, or one is missing
+    """
+    keys = [f"config.{key}" for key in swept]
+    for column in runs.columns:
+        if column.startswith("config.") and column not in {*keys, "config.seed", "config.name"}:
+            values = runs[column].astype(str).unique()
+            if len(values) > 1:
+                raise ValueError(
+                    f"the runs differ in {column.removeprefix('config.')} ({', '.join(values)}): "
+                    "keep the sweep that you mean and move the other runs elsewhere"
+                )
+    counts = runs.groupby([*keys, "config.seed"]).size().unstack(fill_value=0)
+    for setting, row in counts.iterrows():
+        for seed, count in row.items():
+            if count != 1:
+                raise ValueError(
+                    f"{count} runs of {', '.join(swept)} = {setting}, seed = {seed}: there must be "
+                    "one; start the experiment again to train what is missing"
+                )
+    return runs.sort_values([*keys, "config.seed"], ignore_index=True)

@@ -364,9 +364,9 @@ def test_equal_rewards_teach_nothing(transform: Callable[[Tensor], Tensor], valu
     assert (transform(torch.full((2, 7), value)) == 0).all()
 
 
-@pytest.mark.parametrize("value", [0.1, -7e8, 1 / 3])
-def test_the_best_of_equal_rewards_is_that_reward(value: float) -> None:
-    assert (max_at_k(torch.full((2, 999), value), 7) == torch.tensor(value)).all()
+def test_the_best_of_equal_rewards_is_that_reward() -> None:
+    values = torch.linspace(-1e4, 3e4, 50)
+    assert torch.equal(max_at_k(values[:, None].expand(50, 99), 7), values)
 
 
 def test_rs_grpo_at_extreme_beta() -> None:

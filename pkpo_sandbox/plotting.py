@@ -1,0 +1,107 @@
+"""What all figures share: the style, seeds as an estimate with an interval, the files.
+
+Nothing here simulates or shows; the figures themselves are in :mod:`pkpo_sandbox.figures`.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.style
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from scipy import stats
+
+#: Okabe & Ito's colours, ordered so that neighbours also differ in grey.
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
+STYLE: Any = {
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 9,
+    "figure.constrained_layout.use": True,
+    "font.size": 8,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.5,
+    "legend.columnspacing": 1.2,
+    "legend.frameon": False,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4,
+    "pdf.fonttype": 42,
+    "savefig.dpi": 200,
+    "svg.hashsalt": "pkpo",
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in the project's style, whatever the user's own settings are."""
+    with mpl.style.context(["default", STYLE]):
+        yield
+
+
+def subplots(columns: int = 1, rows: int = 1, width: float = 7.0, height: float = 2.6, **kwargs):
+    """A figure and its axes (rows, columns), squeezed; sizes in inches."""
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, **kwargs)
+
+
+def ordered_colors(count: int) -> np.ndarray:
+    """Colours (count, 4) for an ordered quantity such as k: light to dark, safe for all eyes."""
+    return mpl.colormaps["viridis"](np.linspace(0.85, 0.0, count))
+
+
+def interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
+    """Mean of a sample and its 95 % bootstrap interval (percentiles of 9,999 resamples).
+
+    :param values: (n_seeds,); a single one has no interval, and its bounds are itself
+    """
+    sample = np.asarray(values, dtype=float)
+    mean = float(sample.mean())
+    if len(sample) < 2:
+        return mean, mean, mean
+    result = stats.bootstrap(
+        (sample,), np.mean, confidence_level=0.95, method="percentile", rng=np.random.default_rng(0)
+    )
+    return mean, float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def summarise(table: pd.DataFrame, by: Sequence[str], column: str) -> pd.DataFrame:
+    """Columns ``by``, mean, low, high: the seeds' estimate and interval of ``column``."""
+    rows = [
+        (*(key if isinstance(key, tuple) else (key,)), *interval(group[column].to_numpy()))
+        for key, group in table.groupby(list(by), sort=True)
+    ]
+    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high"])
+
+
+def errorbars(axes: Axes, summary: pd.DataFrame, x: str, **kwargs) -> None:
+    """Draw means against column ``x``, their intervals as bars."""
+    errors = np.clip([summary["mean"] - summary["low"], summary["high"] - summary["mean"]], 0, None)
+    axes.errorbar(summary[x], summary["mean"], errors, capsize=2, **kwargs)
+
+
+def k_axis(axes: Axes, ks: Sequence[int]) -> None:
+    """A logarithmic axis of k with its values as ticks."""
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(list(ks), [str(k) for k in ks])
+    axes.minorticks_off()
+    axes.set_xlabel("k (attempts whose best one counts)")
+
+
+def save(figure: Figure, table: pd.DataFrame, folder: Path, name: str) -> list[Path]:
+    """Write ``name``.png, .pdf and .csv into ``folder``; equal tables give equal files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.{kind}" for kind in ("png", "pdf", "csv")]
+    figure.savefig(paths[0], metadata={"Software": None})
+    figure.savefig(paths[1], metadata={"CreationDate": None, "Producer": None})
+    table.to_csv(paths[2], index=False, float_format="%.8g", lineterminator="\n")
+    return paths
