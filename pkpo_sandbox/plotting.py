@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import matplotlib.style
 import numpy as np
 import pandas as pd
+from matplotlib import style as mpl_style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -43,7 +43,7 @@ STYLE: Any = {
 @contextmanager
 def style() -> Iterator[None]:
     """Draw in the project's style, whatever the user's own settings are."""
-    with mpl.style.context(["default", STYLE]):
+    with mpl_style.context(["default", STYLE]):
         yield
 
 

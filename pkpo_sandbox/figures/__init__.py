@@ -13,6 +13,7 @@ import pkgutil
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -25,20 +26,26 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def make(name: str, runs: Path, output: Path) -> list[Path]:
-    """Draw one figure from the runs in ``runs/<name>`` and write it to ``output``.
+def module(name: str) -> Any:
+    """The module that draws a figure: one of :func:`names`, or the full name of your own.
 
-    :param name: one of :func:`names`, or the full name of a module of your own
-    :raises ValueError: if there is no such figure, or its runs are missing or do not match
+    :raises ValueError: if there is no such figure
     """
     known = names()
     if name not in known and "." not in name:
         raise ValueError(f"no figure {name!r}: choose from {', '.join(known)}, or name a module")
-    module = import_module(f"{__name__}.{name}" if name in known else name)
-    short = name.rpartition(".")[2]
-    table: pd.DataFrame = module.table(load_runs(runs / short))
+    return import_module(f"{__name__}.{name}" if name in known else name)
+
+
+def make(name: str, runs: Path, output: Path) -> list[Path]:
+    """Draw one figure from the runs in ``runs/<name>`` and write its files to ``output``.
+
+    :raises ValueError: if there is no such figure, or its runs are missing or do not match
+    """
+    figure, short = module(name), name.rpartition(".")[2]
+    table: pd.DataFrame = figure.table(load_runs(runs / short))
     with plotting.style():
-        return plotting.save(module.draw(table), table, output, short)
+        return plotting.save(figure.draw(table), table, output, short)
 
 
 def main() -> None:

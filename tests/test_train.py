@@ -1,0 +1,203 @@
+"""``pkpo-train`` as its users meet it: commands, files, and errors in one line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hydra import compose, initialize_config_module
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+
+from pkpo_sandbox import PKPO
+from pkpo_sandbox import train as app
+
+CONF = Path(__file__).parents[1] / "conf"
+SHORT = "total_timesteps=512"
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def pkpo_train(*overrides: str, cwd: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "pkpo_sandbox.train", *overrides]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def run_here(folder: Path, *overrides: str) -> Path:
+    """Run the app's task in this process, in the folder that Hydra would give it."""
+    with initialize_config_module("pkpo_sandbox.conf", version_base="1.3"):
+        config = compose("train", list(overrides), return_hydra_config=True)
+        folder = folder / app.run_id(_root_=config)
+        folder.mkdir(parents=True, exist_ok=True)
+        config.hydra.runtime.output_dir = str(folder)
+        HydraConfig.instance().set_config(config)
+        app.train(compose("train", list(overrides)))
+    return folder
+
+
+@pytest.fixture
+def train_here(tmp_path):
+    return lambda *overrides: run_here(tmp_path, *overrides)
+
+
+def test_importing_the_app_loads_neither_torch_nor_sb3():
+    code = "import sys, pkpo_sandbox.train; print([m for m in ('torch', 'stable_baselines3', "
+    code += "'pandas', 'matplotlib') if m in sys.modules])"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    assert output.strip() == "[]"
+
+
+def test_importing_the_package_loads_nothing_heavy_until_a_name_is_used():
+    code = "import sys, pkpo_sandbox as p; a = 'torch' in sys.modules; p.pkpo; "
+    code += "print(a, 'torch' in sys.modules, 'stable_baselines3' in sys.modules)"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    assert output.strip() == "False True False"
+
+
+def test_a_run_writes_its_config_progress_model_and_summary(train_here):
+    folder = train_here("env=bandit", "objective.k=8", "seed=3", "total_timesteps=2560")
+    files = sorted(path.name for path in folder.iterdir())
+    assert files == ["config.yaml", "model.zip", "progress.csv", "summary.json"]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["config"]["objective"]["k"] == 8
+    assert summary["seed"] == 3
+    assert summary["final"]["time/total_timesteps"] == 2560
+    assert summary["final"]["train/k"] == 8
+    assert set(summary["exact"]) == {"1", "2", "4", "8", "16"}
+    probabilities = summary["learned"]["probabilities"][0]
+    assert summary["exact"]["8"]["probability"] == probabilities
+    assert sum(probabilities) == pytest.approx(1)
+    assert summary["versions"]["torch"]
+    assert summary["wall_time_seconds"] > 0
+    model = PKPO.load(folder / "model.zip")
+    assert (model.k, model.group_size) == (8, 16)
+    learned = app.learned(model, app.checked(compose_config("env=bandit", "objective.k=8")))
+    np.testing.assert_allclose(learned["learned"]["probabilities"], [probabilities], rtol=1e-12)
+
+
+def compose_config(*overrides: str):
+    with initialize_config_module("pkpo_sandbox.conf", version_base="1.3"):
+        return compose("train", list(overrides))
+
+
+def test_a_finished_run_is_not_run_again_but_a_changed_one_is(train_here, capsys):
+    folder = train_here(SHORT)
+    before = (folder / "summary.json").stat().st_mtime_ns
+    capsys.readouterr()
+    assert train_here(SHORT) == folder
+    assert "finished before" in capsys.readouterr().out
+    assert (folder / "summary.json").stat().st_mtime_ns == before
+    assert train_here(SHORT, "algorithm.ent_coef=0.1") != folder
+
+
+def test_an_unfinished_run_is_trained_again(train_here):
+    folder = train_here(SHORT)
+    (folder / "summary.json").unlink()
+    assert train_here(SHORT) == folder
+    assert (folder / "summary.json").exists()
+
+
+def test_what_does_not_change_results_does_not_rename_a_run(train_here):
+    assert train_here(SHORT, "name=other") == train_here(SHORT)
+
+
+def test_the_same_seed_gives_the_same_policy_and_another_seed_another(tmp_path):
+    def learned(folder: str, seed: int):
+        run = run_here(tmp_path / folder, "total_timesteps=2560", f"seed={seed}")
+        progress = pd.read_csv(run / "progress.csv")
+        kept = [column for column in progress if column not in ("time/fps", "time/time_elapsed")]
+        return json.loads((run / "summary.json").read_text())["learned"], progress[sorted(kept)]
+
+    first, again, other = learned("a", 0), learned("b", 0), learned("c", 1)
+    assert first[0] == again[0]
+    pd.testing.assert_frame_equal(first[1], again[1])
+    assert first[0] != other[0]
+
+
+@pytest.mark.parametrize("env", options("env"))
+def test_every_env_config_trains(env, train_here):
+    folder = train_here(f"env={env}", SHORT)
+    assert json.loads((folder / "summary.json").read_text())["final"]["train/n_updates"] == 2
+
+
+@pytest.mark.parametrize("objective", options("objective"))
+def test_every_objective_config_trains(objective, train_here):
+    folder = train_here("env=problem_set", f"objective={objective}", SHORT)
+    assert json.loads((folder / "summary.json").read_text())["final"]["train/n_updates"] == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["objective.kk=3"], "Could not override 'objective.kk'"),
+        (["+objective.kk=3"], "unexpected keyword argument 'kk'"),
+        (["+foo=1"], "unknown key foo"),
+        (["+algorithm.foo=1"], "unknown key algorithm.foo"),
+        (["seed=abc"], "Error merging override seed=abc"),
+        (["seed=-1"], "seed=-1 must be at least 0"),
+        (["objective.k=99"], "k = 99 exceeds n = 16"),
+        (["objective.k=2.5"], "k = 2.5"),
+        (["algorithm.group_size=1"], "group_size must be an integer of at least 2, got 1"),
+        (["algorithm.learning_rate=abc"], "must be a float or a callable, not abc"),
+        (["algorithm.policy=Foo"], "Policy Foo unknown"),
+        (["env=nope"], "Could not find 'env/nope'"),
+        (["env.id=Nope-v0"], "`Nope` doesn't exist"),
+        (["env.id=nowhere:Nope-v0"], "No module named 'nowhere'"),
+        (["env.kwargs.probabilities=[2,0,0]"], r"The probability 2 of arm 0 must be in \[0, 1\]"),
+        (["objective._target_=foo.bar"], "No module named 'foo'"),
+        (["log_formats=[tensorboard]"], "must contain csv"),
+    ],
+)
+def test_a_wrong_key_or_value_gives_a_readable_error(overrides, message, tmp_path):
+    # In this process, for speed; what the command prints of it is tested below.
+    with pytest.raises((HydraException, ValueError), match=message):
+        run_here(tmp_path, *overrides)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed=abc", "Value 'abc' of type 'str' could not be converted to Integer"),
+        ("objective.kk=3", "Key 'kk' is not in struct"),
+        ("objective.k=99", "k = 99 exceeds n = 16"),
+        ("+foo=1", "unknown key foo"),
+        ("env=nope", "Could not find 'env/nope'"),
+    ],
+)
+def test_the_command_prints_an_error_without_a_traceback(override, message, tmp_path):
+    result = pkpo_train(override, SHORT, cwd=tmp_path)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) < 15
+
+
+@pytest.mark.slow
+def test_a_multirun_trains_every_combination_under_each_launcher(tmp_path):
+    sweep = ["-m", "objective.k=1,2,4", "seed=0,1", SHORT]
+    for launcher in ("basic", "joblib"):
+        result = pkpo_train(*sweep, f"hydra/launcher={launcher}", f"name={launcher}", cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+    learned = {}
+    for launcher in ("basic", "joblib"):
+        summaries = sorted((tmp_path / "runs" / launcher).glob("*/summary.json"))
+        assert len(summaries) == 6
+        learned[launcher] = [json.loads(path.read_text())["learned"] for path in summaries]
+    assert learned["basic"] == learned["joblib"]
+    assert len({json.dumps(values) for values in learned["basic"]}) == 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_every_experiment_runs_with_a_tiny_budget(experiment, tmp_path):
+    """One job for each setting of the sweep but with a single seed."""
+    result = pkpo_train(f"experiment={experiment}", "seed=0", SHORT, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert list((tmp_path / "runs" / experiment).glob("*/summary.json"))
