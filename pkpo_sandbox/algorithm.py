@@ -4,6 +4,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import gymnasium
@@ -176,6 +177,11 @@ class GroupPolicyGradient(BaseAlgorithm):
                 f"n_epochs={self.n_epochs} trains again on episodes of an older policy, which "
                 "biases the plain policy gradient: give clip_range (0.2, say), or n_epochs=1"
             )
+        if self.policy_kwargs.get("use_sde"):
+            raise ValueError(
+                "use_sde=True gives all attempts the same exploration noise, but the attempts "
+                "of a group must be independent: leave it out"
+            )
         for name in ("learning_rate", "max_grad_norm", "clip_range"):
             value = getattr(self, name)
             if isinstance(value, int | float) and not value > 0:
@@ -191,6 +197,7 @@ class GroupPolicyGradient(BaseAlgorithm):
     def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
         if not isinstance(env, VecEnv):
             env = group_env(env)
+        _check_problems(env)
         return BaseAlgorithm._wrap_env(env, verbose, monitor_wrapper)
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
@@ -214,6 +221,8 @@ class GroupPolicyGradient(BaseAlgorithm):
 
         :param log_interval: iterations between two rows of the log, None for no log
         """
+        # The env may have been played since the last iteration: start another one.
+        self._last_obs = None
         total_timesteps, callback = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
@@ -224,7 +233,8 @@ class GroupPolicyGradient(BaseAlgorithm):
             if rollout is None:
                 break
             iteration += 1
-            self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
+            done = min(self.num_timesteps, total_timesteps)  # the last iteration may go beyond
+            self._update_current_progress_remaining(done, total_timesteps)
             self.train(rollout)
             if log_interval is not None and iteration % log_interval == 0:
                 self.dump_logs(iteration)
@@ -241,7 +251,7 @@ class GroupPolicyGradient(BaseAlgorithm):
         """
         env = self.env
         assert env is not None, "no env: give one to the constructor, load() or set_env()"
-        # Columns cut off inside an episode (uneven lengths, an earlier stop) start afresh.
+        # Columns cut off inside an episode, their lengths being uneven, start afresh.
         if self._last_obs is None or not np.all(self._last_episode_starts):  # type: ignore[arg-type]
             self._last_obs = env.reset()  # type: ignore[assignment]
         shape = (self.n_groups, self.group_size)
@@ -269,10 +279,10 @@ class GroupPolicyGradient(BaseAlgorithm):
             # 3. tell the callbacks
             callback.update_locals(locals())
             if not callback.on_step():
-                self._last_obs = None
                 return None
-            if dones.any() and not {"episode", "is_success"}.isdisjoint(infos[dones.argmax()]):
-                self._update_info_buffer(infos, dones)
+            ended = dones & playing
+            if ended.any() and not {"episode", "is_success"}.isdisjoint(infos[ended.argmax()]):
+                self._update_info_buffer(list(compress(infos, ended)), ended[ended])
         callback.on_rollout_end()
         rollout = self._stack(steps, torch.from_numpy(returns), lengths)
         self._window.append((rollout.returns, lengths))
@@ -404,7 +414,7 @@ class GroupPolicyGradient(BaseAlgorithm):
         for name, value in losses.items():
             self.logger.record(f"train/{name}", value.item())
         for name, value in self._current_coefficients.items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
+            if isinstance(value, int | float | np.number) and not isinstance(value, bool):
                 self.logger.record(f"train/{name}", value)
 
     def dump_logs(self, iteration: int = 0) -> None:
@@ -512,6 +522,17 @@ class PKPO(GroupPolicyGradient):
 def powers_of_two(limit: int) -> list[int]:
     """1, 2, 4, ... up to and including ``limit``."""
     return [2**i for i in range(limit.bit_length())]
+
+
+def _check_problems(env: VecEnv) -> None:
+    if isinstance(env.unwrapped, GroupVecEnv) or not env.has_attr("n_problems"):
+        return
+    if (n_problems := max(env.get_attr("n_problems"))) > 1:
+        raise ValueError(
+            f"{env} starts each column on one of {n_problems} problems by itself, but the "
+            "attempts of a group share a problem: give the env's id, the env itself or a "
+            "Gymnasium vector env"
+        )
 
 
 def _check_spaces(env: VecEnv) -> None:

@@ -79,6 +79,7 @@ class GroupVecEnv(VecEnv):
                 "starts: build it with autoreset_mode=AutoresetMode.DISABLED"
             )
         self.venv = venv
+        self._base = venv.unwrapped
         super().__init__(venv.num_envs, venv.single_observation_space, venv.single_action_space)
         counts = set(self.get_attr("n_problems")) if self.has_attr("n_problems") else set()
         if len(counts) > 1:
@@ -99,7 +100,7 @@ class GroupVecEnv(VecEnv):
         else:
             # A stream apart from the env's own, which Gymnasium seeds with the bare number.
             self._rng = np.random.default_rng([seed, 1])
-            seeds = _column_seeds(self.venv, seed)
+            seeds = _column_seeds(self._base, seed)
         self._reset_seeds()
         self._deal()
         return self._start(np.ones(self.num_envs, dtype=bool), seeds)
@@ -144,42 +145,54 @@ class GroupVecEnv(VecEnv):
     def close(self) -> None:
         self.venv.close()
 
+    def get_images(self) -> Sequence[np.ndarray | None]:
+        return list(self.venv.render() or ())  # type: ignore[arg-type]
+
+    def has_attr(self, attr_name: str) -> bool:
+        if isinstance(self._base, SyncVectorEnv | AsyncVectorEnv):
+            return all(self._base.call("has_wrapper_attr", attr_name))
+        return hasattr(self._base, attr_name)
+
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        if isinstance(self.venv, SyncVectorEnv | AsyncVectorEnv):
-            values = list(self.venv.get_attr(attr_name))
+        if isinstance(self._base, SyncVectorEnv | AsyncVectorEnv):
+            values = list(self._base.get_attr(attr_name))
         else:
-            values = [getattr(self.venv, attr_name)] * self.num_envs
+            values = [getattr(self._base, attr_name)] * self.num_envs
         return [values[i] for i in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        if not isinstance(self.venv, SyncVectorEnv | AsyncVectorEnv):
-            if len(list(self._get_indices(indices))) != self.num_envs:
-                raise ValueError(
-                    f"the columns of {self.venv} share {attr_name!r}: set it with indices=None"
-                )
-            setattr(self.venv, attr_name, value)
+        if not isinstance(self._base, SyncVectorEnv | AsyncVectorEnv):
+            self._refuse_some(attr_name, indices)
+            setattr(self._base, attr_name, value)
             return
-        values = list(self.venv.get_attr(attr_name))
+        values = list(self._base.get_attr(attr_name))
         for i in self._get_indices(indices):
             values[i] = value
-        self.venv.set_attr(attr_name, values)
+        self._base.set_attr(attr_name, values)
 
     def env_method(
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs
     ) -> list[Any]:
-        if isinstance(self.venv, SyncVectorEnv | AsyncVectorEnv):
-            values = list(self.venv.call(method_name, *method_args, **method_kwargs))
-        else:
-            value = getattr(self.venv, method_name)(*method_args, **method_kwargs)
-            values = [value] * self.num_envs
-        return [values[i] for i in self._get_indices(indices)]
+        if isinstance(self._base, SyncVectorEnv):
+            envs = [self._base.envs[i] for i in self._get_indices(indices)]
+            methods = [env.get_wrapper_attr(method_name) for env in envs]
+            return [method(*method_args, **method_kwargs) for method in methods]
+        self._refuse_some(method_name, indices)
+        if isinstance(self._base, AsyncVectorEnv):
+            return list(self._base.call(method_name, *method_args, **method_kwargs))
+        return [getattr(self._base, method_name)(*method_args, **method_kwargs)] * self.num_envs
+
+    def _refuse_some(self, name: str, indices: VecEnvIndices) -> None:
+        """Raise a ValueError for some columns of a vector env that reaches all or none."""
+        if len(list(self._get_indices(indices))) != self.num_envs:
+            raise ValueError(f"the columns of {self.venv} share {name!r}: use indices=None")
 
     def env_is_wrapped(
         self, wrapper_class: type[gymnasium.Wrapper], indices: VecEnvIndices = None
     ) -> list[bool]:
         from stable_baselines3.common.env_util import is_wrapped
 
-        envs: Sequence[gymnasium.Env | None] = getattr(self.venv, "envs", [None] * self.num_envs)
+        envs: Sequence[gymnasium.Env | None] = getattr(self._base, "envs", [None] * self.num_envs)
         wrapped = [env is not None and is_wrapped(env, wrapper_class) for env in envs]
         return [wrapped[i] for i in self._get_indices(indices)]
 

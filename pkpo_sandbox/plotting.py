@@ -89,12 +89,31 @@ def errorbars(axes: Axes, summary: pd.DataFrame, x: str, **kwargs) -> None:
     axes.errorbar(summary[x], summary["mean"], errors, capsize=2, **kwargs)
 
 
-def k_axis(axes: Axes, ks: Sequence[int]) -> None:
-    """A logarithmic axis of k with its values as ticks."""
+def band(axes: Axes, summary: pd.DataFrame, x: str, **kwargs) -> None:
+    """Draw means against column ``x`` as a line, their intervals as a band."""
+    axes.plot(summary[x], summary["mean"], **kwargs)
+    axes.fill_between(
+        summary[x], summary["low"], summary["high"], color=kwargs["color"], alpha=0.2, linewidth=0
+    )
+
+
+def legend_in(empty: Axes, drawn: Axes, title: str) -> None:
+    """Put the legend of a panel into an empty one."""
+    empty.axis("off")
+    empty.legend(*drawn.get_legend_handles_labels(), loc="center", title=title, handlelength=3)
+
+
+def log2_axis(axes: Axes, values: Sequence[int] | np.ndarray, label: str) -> None:
+    """A logarithmic horizontal axis with these values as ticks."""
     axes.set_xscale("log", base=2)
-    axes.set_xticks(list(ks), [str(k) for k in ks])
+    axes.set_xticks(list(values), [str(value) for value in values])
     axes.minorticks_off()
-    axes.set_xlabel("k (attempts whose best one counts)")
+    axes.set_xlabel(label)
+
+
+def k_axis(axes: Axes, ks: Sequence[int]) -> None:
+    """A logarithmic axis of k."""
+    log2_axis(axes, ks, "k (attempts whose best one counts)")
 
 
 def save(figure: Figure, table: pd.DataFrame, folder: Path, name: str) -> list[Path]:

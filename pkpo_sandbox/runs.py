@@ -82,6 +82,37 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
     )
 
 
+def curves(runs: pd.DataFrame, columns: Mapping[str, str], keys: Mapping[str, str]) -> pd.DataFrame:
+    """The training logs of runs under each other.
+
+    :param runs: as from :func:`load_runs`
+    :param columns: of the log, by the name they get: ``{"solved": "rollout/solved"}``
+    :param keys: of the runs, by the name they get: ``{"k": "config.objective.k"}``
+    :return: a row for each run and logged iteration: the keys, then the columns
+    :raises ValueError: if a log lacks a column
+    """
+    tables = []
+    for run in runs.to_dict("records"):
+        progress = read_progress(Path(str(run["folder"])))
+        if missing := set(columns.values()) - set(progress):
+            raise ValueError(f"{run['folder']} did not log {', '.join(sorted(missing))}")
+        table = progress[list(columns.values())].set_axis(list(columns), axis=1)
+        for position, (name, key) in enumerate(keys.items()):
+            table.insert(position, name, run[key])
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def measurements(runs: pd.DataFrame) -> pd.DataFrame:
+    """The rows that measuring runs wrote into their summaries, under each other.
+
+    :raises ValueError: if a run trained instead
+    """
+    if "measurements" not in runs or runs["measurements"].isna().any():
+        raise ValueError("a run holds no measurements: it trained a policy, move it elsewhere")
+    return pd.DataFrame([row for rows in runs["measurements"] for row in rows])
+
+
 def complete_sweep(runs: pd.DataFrame, *swept: str) -> pd.DataFrame:
     """The runs of one sweep, sorted, or an error if they are not exactly that.
 

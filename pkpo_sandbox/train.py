@@ -6,7 +6,7 @@ Importing this module loads neither torch nor Stable-Baselines3, so that ``--hel
 import dataclasses
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,9 @@ from hydra.errors import CompactHydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 if TYPE_CHECKING:
+    import gymnasium
+    from stable_baselines3.common.callbacks import BaseCallback
+
     from pkpo_sandbox.algorithm import GroupPolicyGradient
 
 NOT_IN_HASH = ("name", "progress_bar")  # they change nothing in the results
@@ -50,18 +53,35 @@ class AlgorithmConfig:
 
 
 @dataclass
+class MetricsConfig:
+    """What is measured during training, by the callbacks of ``pkpo_sandbox.metrics``."""
+
+    eval_freq: int = 10  # steps of the vectorised env between two measurements
+    exact_ks: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16])  # where there are any
+    eval_groups: int = 0  # fresh groups that max@k is estimated on; 0 for none
+    solve_threshold: float | None = None  # the return of a solved problem; None: not counted
+
+
+@dataclass
 class TrainConfig:
-    """One run. ``objective`` names a transform and its arguments."""
+    """One run. ``objective`` names a transform and its arguments, ``callbacks`` SB3 callbacks.
+
+    ``measure``, if given, names a function of :mod:`pkpo_sandbox.measure` to call instead of
+    training; it returns rows.
+    """
 
     name: str = "train"
     env: EnvConfig = field(default_factory=EnvConfig)
     objective: dict[str, Any] = field(default_factory=dict)
     algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    callbacks: dict[str, Any] = field(default_factory=dict)
     total_timesteps: int = 256_000
     seed: int = 0
     log_interval: int = 10
     log_formats: list[str] = field(default_factory=lambda: ["csv"])
     progress_bar: bool = False
+    measure: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name, bound in (("total_timesteps", 1), ("seed", 0), ("log_interval", 1)):
@@ -103,10 +123,17 @@ def run_id(*, _root_: DictConfig) -> str:
     config = resolved(OmegaConf.masked_copy(_root_, keys))
     objective = config["objective"]
     parts = [str(objective.get("_target_", "none")).rpartition(".")[2]]
-    numbers = {key: value for key, value in objective.items() if isinstance(value, int | float)}
-    parts += [f"{key}={value}" for key, value in numbers.items()]
+    parts += [f"{key}={label}" for key, value in objective.items() if (label := short(value))]
     hashed = {key: value for key, value in config.items() if key not in NOT_IN_HASH}
     return "-".join([*parts, f"seed={config['seed']}", config_hash(hashed)])
+
+
+def short(value: Any) -> str:
+    """A coefficient in the name of a run: 4, or step-8-1-0.5 for a schedule; else nothing."""
+    if isinstance(value, dict) and "_target_" in value:
+        kind = str(value["_target_"]).rpartition(".")[2].lower()
+        return "-".join([kind, *filter(None, map(short, value.values()))])
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
 
 
 def checked(config: DictConfig) -> TrainConfig:
@@ -151,31 +178,48 @@ def build(config: TrainConfig) -> "GroupPolicyGradient":
     return GroupPolicyGradient(transform=transform, transform_kwargs=coefficients, **common)
 
 
-def learned(model: "GroupPolicyGradient", config: TrainConfig) -> dict[str, Any]:
-    """What the policy learned, and the exact values for it, in a world that knows them."""
+def callbacks(config: TrainConfig) -> "list[BaseCallback]":
+    """The metrics that a config asks for, and the user's own callbacks."""
+    from hydra.utils import instantiate
+
+    from pkpo_sandbox.groups import make_group_env
+    from pkpo_sandbox.metrics import ExactCallback, GroupEvalCallback, SolveRateCallback
+
+    metrics, group_size = config.metrics, config.algorithm.group_size
+    chosen: list[BaseCallback] = []
+    if metrics.solve_threshold is not None:
+        chosen.append(SolveRateCallback(metrics.solve_threshold))
+    if metrics.exact_ks and has_exact_solution(config):
+        chosen.append(ExactCallback(world(config), metrics.exact_ks, metrics.eval_freq))
+    if metrics.eval_groups > 0:
+        env = make_group_env(config.env.id, metrics.eval_groups, group_size, **config.env.kwargs)
+        chosen.append(GroupEvalCallback(env, metrics.eval_groups, group_size, metrics.eval_freq))
+    return [*chosen, *instantiate(config.callbacks, _convert_="all").values()]
+
+
+def world(config: TrainConfig) -> "gymnasium.Env":
+    """One scalar env of the config's kind."""
     import gymnasium
-    import torch
 
+    return gymnasium.make(config.env.id, **config.env.kwargs)
+
+
+def has_exact_solution(config: TrainConfig) -> bool:
+    return hasattr(world(config).unwrapped, "exact")
+
+
+def exact(model: "GroupPolicyGradient", config: TrainConfig) -> dict[str, Any]:
+    """What the policy learned, in exact values for each k, where the world knows them."""
     from pkpo_sandbox.algorithm import powers_of_two
+    from pkpo_sandbox.metrics import exact_values
 
-    world = gymnasium.make(config.env.id, **config.env.kwargs).unwrapped
-    if not hasattr(world, "exact"):
+    if not has_exact_solution(config):
         return {}
-    problems = range(world.n_problems)  # type: ignore[attr-defined]
-    observations = [world.reset(options={"problem": problem})[0] for problem in problems]
-    with torch.no_grad():
-        batch = torch.as_tensor(observations, device=model.device)
-        distribution: Any = model.policy.get_distribution(batch).distribution
-    if isinstance(distribution, torch.distributions.Categorical):
-        parameters = {"probabilities": distribution.logits.double().softmax(-1).tolist()}
-    else:
-        parameters = {"mean": distribution.mean.tolist(), "std": distribution.stddev.tolist()}
-    k = config.objective.get("k")
-    ks = sorted({*powers_of_two(model.group_size), *([k] if isinstance(k, int) else [])})
-    return {
-        "learned": parameters,
-        "exact": {str(k): world.exact(k, **parameters) for k in ks},  # type: ignore[attr-defined]
-    }
+    ks, k = set(powers_of_two(model.group_size)), config.objective.get("k")
+    if isinstance(k, int):
+        ks.add(k)
+    values = exact_values(model, world(config), sorted(ks))
+    return {"exact": {str(k): facts for k, facts in values.items()}}
 
 
 def versions() -> dict[str, str]:
@@ -186,12 +230,11 @@ def versions() -> dict[str, str]:
     return {"python": sys.version.split()[0], **{name: version(name) for name in packages}}
 
 
-def train(config: DictConfig) -> None:
-    """Train one policy and write its run: config, progress, model, and last the summary."""
+def run(config: DictConfig) -> None:
+    """Do one job, train or measure, and write its folder; the summary last."""
     import torch
-    from stable_baselines3.common.logger import configure
 
-    from pkpo_sandbox.runs import read_progress, read_summary, write_atomically, write_summary
+    from pkpo_sandbox.runs import read_summary, write_atomically, write_summary
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     with readable(ValueError):
@@ -200,39 +243,58 @@ def train(config: DictConfig) -> None:
             return
     started = time.perf_counter()
     torch.set_num_threads(1)  # more threads make small networks slower, and runs share the cores
-    # Whatever goes wrong up to here is in what the user wrote; later, only a ValueError is.
-    with readable(Exception):
+    with readable(Exception):  # before training, whatever goes wrong is in what the user wrote
         settings = checked(config)
-        model = build(settings)
+        job = prepare(settings, folder)
     write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
-    model.set_logger(configure(str(folder), settings.log_formats))
     with readable(ValueError):
-        model.learn(
-            settings.total_timesteps,
-            log_interval=settings.log_interval,
-            progress_bar=settings.progress_bar,
-        )
+        results = job()
+    seconds = time.perf_counter() - started
+    summary = {"config": resolved(config), "seed": settings.seed, **results}
+    summary |= {"versions": versions(), "wall_time_seconds": round(seconds, 3)}
+    write_summary(folder, summary)
+    print(f"finished in {seconds:.1f} s: {folder}", flush=True)
+
+
+def prepare(config: TrainConfig, folder: Path) -> Callable[[], dict[str, Any]]:
+    """Build all that a job needs. What is returned does the job and returns its results."""
+    from hydra.utils import instantiate
+
+    if config.measure is not None:
+        measure = instantiate(config.measure, _partial_=True, _convert_="all")
+        return lambda: {"measurements": measure()}
+    model, watchers = build(config), callbacks(config)
+    return lambda: train(model, watchers, config, folder)
+
+
+def train(
+    model: "GroupPolicyGradient",
+    watchers: "list[BaseCallback]",
+    config: TrainConfig,
+    folder: Path,
+) -> dict[str, Any]:
+    """Train, write progress and model, and return the final metrics and exact values."""
+    from stable_baselines3.common.logger import configure
+
+    from pkpo_sandbox.runs import read_progress
+
+    model.set_logger(configure(str(folder), config.log_formats))
+    model.learn(
+        config.total_timesteps,
+        watchers,
+        log_interval=config.log_interval,
+        progress_bar=config.progress_bar,
+    )
     model.logger.close()
     model.save(folder / "model.zip")
-    seconds = time.perf_counter() - started
-    write_summary(
-        folder,
-        {
-            "config": resolved(config),
-            "seed": settings.seed,
-            "final": read_progress(folder).iloc[-1].dropna().to_dict(),
-            **learned(model, settings),
-            "versions": versions(),
-            "wall_time_seconds": round(seconds, 3),
-        },
-    )
-    print(f"finished in {seconds:.1f} s: {folder}", flush=True)
+    final = read_progress(folder).iloc[-1].dropna().to_dict()
+    return {"final": final, **exact(model, config)}
 
 
 ConfigStore.instance().store(name="schema", node=TrainConfig)
 OmegaConf.register_new_resolver("run_id", run_id, replace=True)
 main = hydra.main(version_base="1.3", config_path="pkg://pkpo_sandbox.conf", config_name="train")(
-    train
+    run
 )
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def run_here(folder: Path, *overrides: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         config.hydra.runtime.output_dir = str(folder)
         HydraConfig.instance().set_config(config)
-        app.train(compose("train", list(overrides)))
+        app.run(compose("train", list(overrides)))
     return folder
 
 

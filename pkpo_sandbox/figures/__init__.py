@@ -2,8 +2,9 @@
 
 One module is one figure, named after its experiment in ``conf/experiment/``. It has
 
-- ``table(runs)``: the numbers of the figure from the finished runs, a tidy DataFrame, and
-- ``draw(table)``: a matplotlib figure of that table.
+- ``table(runs)``: the numbers of the figure from the finished runs, a tidy DataFrame,
+- ``draw(table)``: a matplotlib figure of that table, and
+- ``RUNS``, if the runs lie in another folder than one of the figure's name.
 
 A figure of your own is such a module anywhere: ``pkpo-figures my_package.my_figure``.
 """
@@ -38,12 +39,12 @@ def module(name: str) -> Any:
 
 
 def make(name: str, runs: Path, output: Path) -> list[Path]:
-    """Draw one figure from the runs in ``runs/<name>`` and write its files to ``output``.
+    """Draw one figure from its experiment's folder in ``runs``, and write it to ``output``.
 
     :raises ValueError: if there is no such figure, or its runs are missing or do not match
     """
     figure, short = module(name), name.rpartition(".")[2]
-    table: pd.DataFrame = figure.table(load_runs(runs / short))
+    table: pd.DataFrame = figure.table(load_runs(runs / getattr(figure, "RUNS", short)))
     with plotting.style():
         return plotting.save(figure.draw(table), table, output, short)
 

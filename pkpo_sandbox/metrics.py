@@ -1,0 +1,420 @@
+"""What a policy achieves while it trains: callbacks for any Stable-Baselines3 algorithm.
+
+    GroupEvalCallback     eval/max_at_{k}, eval/ep_rew_mean      estimated on groups of its own
+    SolveRateCallback     rollout/solved                         problems solved so far in training
+    ExactCallback         exact/max_at_{k}..., exact/entropy     from the world's exact solution
+
+They write to the algorithm's logger and never dump it: their latest values stand in the next row of
+the log. None of them changes what is learned: a run with them is bit for bit the run without.
+``eval_freq`` counts calls of the callback, one for each step of the vectorised env, as in SB3's
+``EvalCallback``. In a world of one-step episodes with a column for each attempt, that is updates.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import entr
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.distributions import CategoricalDistribution, DiagGaussianDistribution
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.utils import check_for_correct_spaces
+from stable_baselines3.common.vec_env import (
+    VecEnv,
+    sync_envs_normalization,
+    unwrap_vec_normalize,
+)
+
+from pkpo_sandbox.algorithm import powers_of_two
+from pkpo_sandbox.groups import IDLE, GroupVecEnv, Roster, check_groups, make_group_env
+from pkpo_sandbox.transforms import max_at_k
+
+
+def evaluate_groups(
+    model: BaseAlgorithm,
+    env: VecEnv,
+    n_groups: int,
+    group_size: int,
+    *,
+    deterministic: bool = False,
+    seed: int = 0,
+) -> torch.Tensor:
+    """Play whole episodes, ``group_size`` attempts at each of ``n_groups`` problems.
+
+    A function of its arguments: the env is seeded, and what ``model.predict`` draws from is seeded
+    and afterwards put back as it was. The env's episodes under way are lost.
+
+    :param model: acts by ``predict``. (DQN's tosses its exploration coin once a step for all
+        columns, so its attempts are independent only with ``deterministic=True``.)
+    :param env: one from ``make_group_env``, or any ``VecEnv`` of one problem; of any size
+    :param deterministic: the policy's modes in place of samples of it
+    :param seed: of the problems, the env and the actions, 0 to 2**32 - 1
+    :return: undiscounted returns (n_groups, group_size) float64, without ``VecNormalize``'s scaling
+    :raises ValueError: if n_groups or group_size is out of range, or the env has several problems
+        and does not deal them out to groups
+    """
+    check_groups(n_groups, group_size)
+    if isinstance(env.unwrapped, GroupVecEnv):
+        env.unwrapped.set_groups(n_groups, group_size)
+    elif (n_problems := _count_problems(env)) > 1:
+        raise ValueError(
+            f"{env} has {n_problems} problems and draws one for each episode, but the attempts of "
+            "a group share theirs: build the env with pkpo_sandbox.groups.make_group_env"
+        )
+    roster = Roster(n_groups * group_size, env.num_envs)
+    returns = np.zeros((n_groups, group_size))
+    with _own_randomness(model, seed):
+        env.seed(seed)
+        observations: Any = env.reset()
+        state, starts = None, np.ones(env.num_envs, dtype=bool)
+        while not roster.finished:
+            actions, state = model.predict(observations, state, starts, deterministic)
+            observations, rewards, starts, _ = env.step(actions)
+            playing = roster.attempts != IDLE
+            returns.flat[roster.attempts[playing]] += _unscaled(env, rewards)[playing]
+            roster.end(starts)
+    return torch.from_numpy(returns)
+
+
+class GroupEvalCallback(BaseCallback):
+    """Estimates max@k of the current policy on fresh groups, apart from the training.
+
+    Records ``eval/ep_rew_mean`` and ``eval/max_at_{k}``, the unbiased estimate from each group
+    (``transforms.max_at_k``), averaged over groups, in units of reward; where returns are 0 or 1 it
+    is pass@k. An evaluation's problems and samples follow from ``seed`` and the timesteps so far.
+
+    :param eval_env: a Gymnasium id with its module ("pkpo_envs:pkpo/Bandit-v0"), or a ``VecEnv``
+        other than the training env, which :func:`evaluate_groups` takes; wrapped in a
+        ``VecNormalize`` with ``training=False`` if the training env has one
+    :param n_groups: problems in an evaluation, at least 1
+    :param group_size: attempts at each, at least 2
+    :param eval_freq: calls between evaluations, at least 1
+    :param ks: 1..group_size each; None for the powers of two
+    :param deterministic: see :func:`evaluate_groups`
+    :param seed: at least 0
+    :raises ValueError: if an argument is out of range, or, when training starts, the envs differ
+    """
+
+    last_returns: torch.Tensor  #: (n_groups, group_size) float64 of the latest evaluation
+
+    def __init__(
+        self,
+        eval_env: str | VecEnv,
+        n_groups: int = 16,
+        group_size: int = 16,
+        eval_freq: int = 100,
+        ks: Sequence[int] | None = None,
+        deterministic: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        check_groups(n_groups, group_size)
+        _check_counts(eval_freq=[eval_freq])
+        self.n_groups, self.group_size = n_groups, group_size
+        self.eval_freq, self.deterministic, self.seed = eval_freq, deterministic, seed
+        self.ks = _check_counts(ks=powers_of_two(group_size) if ks is None else ks)
+        if max(self.ks) > group_size:
+            raise ValueError(
+                f"k={max(self.ks)} exceeds group_size={group_size}, and no unbiased estimate exists"
+                " for it: raise group_size, or leave this k out"
+            )
+        if isinstance(eval_env, str):
+            eval_env = make_group_env(eval_env, n_groups, group_size)
+        self.eval_env = eval_env
+
+    def _init_callback(self) -> None:
+        if self.eval_env.unwrapped is self.training_env.unwrapped:
+            raise ValueError(
+                "eval_env is the training env, whose episodes it would cut off: make another"
+            )
+        self.eval_env = self.model._wrap_env(self.eval_env)
+        check_for_correct_spaces(
+            self.eval_env, self.model.observation_space, self.model.action_space
+        )
+        normalizer = unwrap_vec_normalize(self.eval_env)
+        if (normalizer is None) != (self.model.get_vec_normalize_env() is None):
+            raise ValueError(
+                "of the training env and eval_env, one is wrapped in a VecNormalize and one is not:"
+                " the policy would see other observations, so wrap both"
+            )
+        if normalizer is not None and normalizer.training:
+            raise ValueError("eval_env's VecNormalize has training=True: set it to False")
+
+    def _on_step(self) -> bool:
+        if self.n_calls % self.eval_freq == 0:
+            if self.model.get_vec_normalize_env() is not None:
+                sync_envs_normalization(self.training_env, self.eval_env)
+            sequence = np.random.SeedSequence([self.seed, self.num_timesteps])
+            self.last_returns = evaluate_groups(
+                self.model,
+                self.eval_env,
+                self.n_groups,
+                self.group_size,
+                deterministic=self.deterministic,
+                seed=int(sequence.generate_state(1)[0]),
+            )
+            self.logger.record("eval/ep_rew_mean", self.last_returns.mean().item())
+            for k in self.ks:
+                estimate = max_at_k(self.last_returns, k).mean().item()
+                self.logger.record(f"eval/max_at_{k}", estimate)
+        return True
+
+
+class SolveRateCallback(BaseCallback):
+    """Counts the problems that training has ever solved.
+
+    Records ``rollout/solved``, their share in [0, 1], which never falls. A problem is solved by an
+    attempt whose return, summed in float64 and without ``VecNormalize``'s scaling, reaches
+    ``threshold``. The attempt's problem is ``info["problem"]`` of its last step (0 if the env has
+    one problem). Only attempts that are trained on count, not the surplus ones that idle columns of
+    a group env play. An episode that ``learn`` finds under way counts from there.
+
+    :ivar solved: (n_problems,) bool, kept from one ``learn`` to the next. To resume in another
+        process, save it (``np.save``) and give it to the constructor there.
+    :param threshold: the return of a solved problem, in units of reward; leave room for rounding
+        if it is a sum of fractions
+    :param n_problems: None to ask the env, where an env without problems has one
+    :param solved: where to resume
+    :raises ValueError: if ``n_problems``, ``solved`` and the env contradict each other
+    """
+
+    solved: NDArray[np.bool_]
+
+    def __init__(
+        self,
+        threshold: float = 1.0,
+        n_problems: int | None = None,
+        solved: NDArray[np.bool_] | None = None,
+    ) -> None:
+        super().__init__()
+        self.threshold = threshold
+        if n_problems is not None:
+            _check_counts(n_problems=[n_problems])
+        self.n_problems = n_problems
+        if solved is not None:
+            self.solved = np.array(solved, dtype=bool)
+
+    def _init_callback(self) -> None:
+        if self.n_problems is None:
+            self.n_problems = _count_problems(self.training_env)
+        if not hasattr(self, "solved"):
+            self.solved = np.zeros(self.n_problems, dtype=bool)
+        if self.solved.shape != (self.n_problems,):
+            raise ValueError(
+                f"solved has shape {self.solved.shape}, but there are {self.n_problems} problems: "
+                "resume on the same problems, or start without it"
+            )
+
+    def _on_training_start(self) -> None:
+        self._returns = np.zeros(self.training_env.num_envs)
+        self._n_solved = int(self.solved.sum())
+        self._normalizer = unwrap_vec_normalize(self.training_env)
+
+    def _on_step(self) -> bool:
+        if self._n_solved < len(self.solved):
+            rewards, ended = self.locals["rewards"], self.locals["dones"]
+            if self._normalizer is not None:
+                rewards = self._normalizer.get_original_reward()
+            playing = self.locals.get("playing")  # of GroupPolicyGradient: not idle
+            self._returns += rewards
+            if playing is not None:
+                self._returns[~playing] = 0
+                ended = ended & playing
+            won = np.flatnonzero(ended & (self._returns >= self.threshold))
+            if won.size:
+                self._solve(won.tolist())
+            self._returns[ended] = 0
+        self.logger.record("rollout/solved", self._n_solved / len(self.solved))
+        return True
+
+    def _solve(self, columns: list[int]) -> None:
+        """Note that the attempts which ended in these columns succeeded."""
+        infos, n_problems = self.locals["infos"], len(self.solved)
+        try:
+            named = [infos[column]["problem"] for column in columns] if n_problems > 1 else [0]
+        except KeyError:
+            raise ValueError(
+                f"there are {n_problems} problems, but the env's infos do not say which one was "
+                'attempted: put its number into info["problem"] at every step'
+            ) from None
+        problems = np.array(named)
+        outside = (problems < 0) | (problems >= n_problems)
+        if outside.any():
+            raise ValueError(
+                f"the env attempted problem {problems[outside][0]}, but there are {n_problems} of "
+                "them, counted from 0: give the right n_problems"
+            )
+        self.solved[problems] = True
+        self._n_solved = int(self.solved.sum())
+
+
+class ExactCallback(BaseCallback):
+    """Exact values of the current policy, in a world that knows them: no sampling, no noise.
+
+    Records ``exact/max_at_{k}`` and, for each other float of ``world.exact(k, ...)`` whose name
+    starts with max_at_k, its like (max_at_k_hard is ``exact/max_at_{k}_hard``). And
+    ``exact/entropy``, the mean over all problems of the action distribution's entropy, in nats
+    (differential, so possibly negative, for Gaussian actions).
+
+    :param world: a Gymnasium env, or its id with its module, built like the training env's, but not
+        itself in training; see ``pkpo_envs.ProblemEnv`` for ``exact``
+    :param ks: at least 1 each
+    :param eval_freq: calls between two records, at least 1
+    :raises ValueError: if the world has no exact solution, an argument is out of range, or, when
+        training starts, the policy has no action distribution or plays in other spaces
+    """
+
+    def __init__(
+        self,
+        world: str | gymnasium.Env,
+        ks: Sequence[int] = (1, 2, 4, 8, 16),
+        eval_freq: int = 100,
+    ) -> None:
+        super().__init__()
+        _check_counts(eval_freq=[eval_freq])
+        self.ks, self.eval_freq = _check_counts(ks=ks), eval_freq
+        self.world = gymnasium.make(world) if isinstance(world, str) else world
+        self._exact = _exact_solution(self.world)
+
+    def _init_callback(self) -> None:
+        self._observations = _problem_observations(self.model, self.world)
+        _parameters(self.model, self._observations)  # refuses a policy without distribution
+
+    def _on_step(self) -> bool:
+        if self.n_calls % self.eval_freq == 0:
+            parameters = _parameters(self.model, self._observations)
+            self.logger.record("exact/entropy", policy_entropy(parameters))
+            for k in self.ks:
+                for name, value in self._exact(k, **parameters).items():
+                    if name.startswith("max_at_k") and isinstance(value, float):
+                        key = name.replace("max_at_k", f"max_at_{k}", 1)
+                        self.logger.record(f"exact/{key}", value)
+        return True
+
+
+def policy_parameters(model: BaseAlgorithm, world: gymnasium.Env) -> dict[str, NDArray[np.float64]]:
+    """The action distributions of a policy at the start of every problem of a world.
+
+    :return: {"probabilities": (n_problems, n_actions)} of a categorical policy,
+        {"mean": (n_problems, action_dim), "std": likewise} of a diagonal Gaussian one
+    :raises ValueError: if the policy has another kind of distribution, or none (DQN, SAC), or plays
+        in other spaces than the world's
+    """
+    return _parameters(model, _problem_observations(model, world))
+
+
+def exact_values(
+    model: BaseAlgorithm, world: gymnasium.Env, ks: Sequence[int]
+) -> dict[int, dict[str, Any]]:
+    """The world's exact facts about the policy for each k: ``world.exact(k, ...)`` by k.
+
+    :raises ValueError: if the world has no exact solution; see also :func:`policy_parameters`
+    """
+    exact = _exact_solution(world)
+    parameters = policy_parameters(model, world)
+    return {k: exact(k, **parameters) for k in ks}
+
+
+def policy_entropy(parameters: dict[str, NDArray[np.float64]]) -> float:
+    """The mean entropy in nats of the distributions that :func:`policy_parameters` gives."""
+    if "probabilities" in parameters:
+        entropies = entr(parameters["probabilities"]).sum(-1)
+    else:
+        entropies = (np.log(parameters["std"]) + 0.5 * np.log(2 * np.pi * np.e)).sum(-1)
+    return float(entropies.mean())
+
+
+def _exact_solution(world: gymnasium.Env) -> Any:
+    exact = getattr(world.unwrapped, "exact", None)
+    if exact is None:
+        raise ValueError(
+            f"{world} has no exact solution (a method exact(k, ...)): estimate max@k with "
+            "GroupEvalCallback instead"
+        )
+    return exact
+
+
+def _problem_observations(model: BaseAlgorithm, world: gymnasium.Env) -> Any:
+    """The first observation of every problem, as (n_problems, ...) or a dict of such arrays."""
+    if not is_image_space(world.observation_space):  # SB3 moves an image's channels
+        check_for_correct_spaces(world, model.observation_space, model.action_space)
+    problems = range(getattr(world.unwrapped, "n_problems", 1))
+    rows = [world.reset(options={"problem": problem})[0] for problem in problems]
+    if isinstance(rows[0], dict):
+        return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+    return np.stack(rows)
+
+
+def _parameters(model: BaseAlgorithm, observations: Any) -> dict[str, NDArray[np.float64]]:
+    policy: Any = model.policy
+    if not hasattr(policy, "get_distribution"):
+        raise ValueError(
+            f"{type(policy).__name__} of {type(model).__name__} has no action distribution, which "
+            "exact values are about: estimate them with GroupEvalCallback instead"
+        )
+    normalizer = model.get_vec_normalize_env()
+    if normalizer is not None:
+        observations = normalizer.normalize_obs(observations)
+    was_training = policy.training
+    policy.set_training_mode(False)
+    with torch.no_grad():
+        distribution = policy.get_distribution(policy.obs_to_tensor(observations)[0])
+    policy.set_training_mode(was_training)
+    inner = distribution.distribution
+    if type(distribution) is CategoricalDistribution:
+        return {"probabilities": inner.logits.double().softmax(-1).cpu().numpy()}
+    if type(distribution) is DiagGaussianDistribution:
+        return {
+            "mean": inner.mean.double().cpu().numpy(),
+            "std": inner.stddev.double().cpu().numpy(),
+        }
+    raise ValueError(
+        f"the policy has a {type(distribution).__name__}, but exact values are known for "
+        "categorical and diagonal Gaussian ones: use Discrete or Box actions"
+    )
+
+
+@contextmanager
+def _own_randomness(model: BaseAlgorithm, seed: int) -> Iterator[None]:
+    """Seed what ``predict`` may draw from: torch, NumPy, the action space; restore it after."""
+    devices = [model.device] if model.device.type == "cuda" else []
+    actions = model.action_space.np_random.bit_generator
+    before = np.random.get_state(), actions.state  # noqa: NPY002, what DQN draws from
+    with torch.random.fork_rng(devices):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every GPU
+        for device in devices:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        actions.state = np.random.PCG64(seed).state
+        try:
+            yield
+        finally:
+            np.random.set_state(before[0])  # noqa: NPY002
+            actions.state = before[1]
+
+
+def _unscaled(env: VecEnv, rewards: NDArray[Any]) -> NDArray[Any]:
+    normalizer = unwrap_vec_normalize(env)
+    return rewards if normalizer is None else normalizer.get_original_reward()
+
+
+def _count_problems(env: VecEnv) -> int:
+    """How many problems the columns of an env share; one that does not say has one."""
+    counts = set(env.get_attr("n_problems")) if env.has_attr("n_problems") else {1}
+    if len(counts) > 1:
+        raise ValueError(f"the columns of {env} hold different numbers of problems, {counts}")
+    return counts.pop()
+
+
+def _check_counts(**values: Sequence[int]) -> tuple[int, ...]:
+    """Integers of at least 1, at least one of them."""
+    ((name, numbers),) = values.items()
+    if not numbers or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in numbers):
+        raise ValueError(f"{name}={list(numbers)} must be of integers of at least 1")
+    return tuple(numbers)
