@@ -2,18 +2,24 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+GEMMA2 := $(VENV)/.installed-gemma2
 
-.PHONY: reproduce figures test check bench clean
+.PHONY: reproduce test check bench clean
+
+EXPERIMENTS := risk_1d risk_bandit gradient_variance sample_weights unblock anneal \
+	tuning entropy_bonus objectives
 
 reproduce: $(STAMP)  ## train every experiment, then draw every figure
-	$(BIN)/pkpo-train experiment=risk_1d hydra/launcher=joblib
-	$(BIN)/pkpo-train experiment=risk_bandit hydra/launcher=joblib
+	set -e; for name in $(EXPERIMENTS); do \
+		$(BIN)/pkpo-train experiment=$$name hydra/launcher=joblib; done
+	if $(BIN)/python -c "import trl" 2> /dev/null; then \
+		$(BIN)/pkpo-gemma2 experiment=gemma2_factor hydra/launcher=joblib; fi
 	$(BIN)/pkpo-figures
 
-test: check  ## lint, types and every test
+test: check  ## lint, types and every test, those of the language model included
 	$(BIN)/pytest -n 2
 
-check: $(STAMP)
+check: $(GEMMA2)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
@@ -28,4 +34,8 @@ clean:
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(GEMMA2): $(STAMP)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,gemma2]'
 	touch $@

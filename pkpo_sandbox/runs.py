@@ -8,7 +8,7 @@ finished run and one without is not.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +73,31 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
         "folder" is the run's own
     :raises ValueError: if there is no finished run below the folder, or a summary is damaged
     """
-    folder = Path(folder)
-    paths = sorted(folder.rglob(SUMMARY))
+    paths = sorted(Path(folder).rglob(SUMMARY))
     if not paths:
         raise ValueError(f"no finished run below {folder}: train one with pkpo-train first")
+    return read_runs([path.parent for path in paths])
+
+
+def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
+    """Read these runs, in this order; the columns are those of :func:`load_runs`.
+
+    :raises ValueError: if one of them is not finished, or its summary is damaged
+    """
+    if not folders:
+        raise ValueError("no finished run to read: train one with pkpo-train first")
+    summaries = [read_summary(folder) for folder in folders]
+    missing = [str(folder) for folder in folders if not (folder / SUMMARY).exists()]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(folders)} runs are not finished, such as {missing[0]}: "
+            "start the experiment (again), it trains what is missing"
+        )
     return pd.json_normalize(
-        [{"folder": str(path.parent), **(read_summary(path.parent) or {})} for path in paths]
+        [
+            {"folder": str(folder), **(summary or {})}
+            for folder, summary in zip(folders, summaries, strict=True)
+        ]
     )
 
 

@@ -4,11 +4,13 @@ Importing this module loads neither torch nor Stable-Baselines3, so that ``--hel
 """
 
 import dataclasses
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +138,29 @@ def short(value: Any) -> str:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
 
 
+def sweep_folders(experiment: str, overrides: Sequence[str] = (), app: str = "train") -> list[Path]:
+    """Where in ``runs`` an experiment's runs lie, in the order of its sweep, finished or not.
+
+    :param experiment: its name in ``conf/experiment/``
+    :param overrides: what else was on the command line: ``["seed=range(4)"]``
+    :param app: name of the primary config
+    """
+    from hydra import compose, initialize_config_module
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    chosen = [f"experiment={experiment}"]
+    folders = []
+    with initialize_config_module("pkpo_sandbox.conf", version_base="1.3"):
+        sweeper = compose(app, chosen, return_hydra_config=True).hydra.sweeper
+        swept = [f"{key}={values}" for key, values in (sweeper.params or {}).items()]
+        parsed = OverridesParser.create().parse_overrides([*swept, *overrides])
+        for job in BasicSweeper.split_arguments(parsed, None)[0]:
+            config = compose(app, [*chosen, *job], return_hydra_config=True)
+            folders.append(Path(config.name) / run_id(_root_=config))
+    return folders
+
+
 def checked(config: DictConfig) -> TrainConfig:
     """The config as its dataclass, ranges checked and unknown keys refused."""
     if unknown := unknown_keys(config, TrainConfig()):
@@ -172,6 +197,14 @@ def build(config: TrainConfig) -> "GroupPolicyGradient":
         raise ValueError("objective has no _target_: name a transform, as conf/objective/ does")
     transform = get_method(objective.pop("_target_"))
     coefficients = instantiate(objective, _convert_="all")
+    try:
+        signature(transform).bind(None, **coefficients)
+    except TypeError as error:
+        raise ValueError(
+            f"{config.objective['_target_']} does not take the arguments {coefficients}: {error}. "
+            "Start from an objective that has none, objective=rloo objective._target_=..., and "
+            "add the function's own with +objective.NAME=VALUE"
+        ) from None
     common = {"env": env, "seed": config.seed, **arguments}
     if transform is pkpo:
         return PKPO(**coefficients, **common)
@@ -293,9 +326,16 @@ def train(
 
 ConfigStore.instance().store(name="schema", node=TrainConfig)
 OmegaConf.register_new_resolver("run_id", run_id, replace=True)
-main = hydra.main(version_base="1.3", config_path="pkg://pkpo_sandbox.conf", config_name="train")(
-    run
-)
+
+
+def main() -> None:
+    """The command ``pkpo-train``; modules in the working directory can be named in configs."""
+    sys.path.insert(0, os.getcwd())
+    decorate = hydra.main(
+        version_base="1.3", config_path="pkg://pkpo_sandbox.conf", config_name="train"
+    )
+    decorate(run)()
+
 
 if __name__ == "__main__":
     # Worker processes import the task by its module's name, which is not __main__.

@@ -8,11 +8,14 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from pkpo_envs.bandit import BanditEnv
 from pkpo_envs.cliff_1d import Cliff1DEnv
 from pkpo_sandbox import figures, plotting
-from pkpo_sandbox.figures import risk_1d, risk_bandit
+from pkpo_sandbox.figures import gradient_variance, risk_1d, risk_bandit, tuning
+from pkpo_sandbox.runs import read_runs
+from pkpo_sandbox.transforms import pkpo
 
 ROOT = Path(__file__).parents[1]
 GALLERY = ROOT / "figures"
@@ -23,9 +26,9 @@ def committed(name: str) -> pd.DataFrame:
 
 
 def test_every_experiment_has_its_figure_and_every_figure_its_files():
-    experiments = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
-    assert figures.names() == experiments
-    for name in experiments:
+    experiments = {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")}
+    assert set(figures.names()) == experiments | {"gemma2_factor"}
+    for name in figures.names():
         for kind in ("png", "pdf", "csv"):
             assert (GALLERY / f"{name}.{kind}").stat().st_size > 0
 
@@ -99,6 +102,76 @@ def test_risk_bandit_lies_on_the_exact_optima():
         assert learned >= 0.998 * BanditEnv().max_at_k(star, k)
 
 
+def test_every_variance_is_measured_around_the_exact_gradient():
+    table = committed("gradient_variance")
+    columns = ["theta", "n", "k", "baseline", "mean", "standard_error", "variance", "true_gradient"]
+    assert table.columns.tolist() == columns
+    assert set(table["theta"]) == {0.8, 1.0}
+    assert set(table["n"]) == {4, 8, 16, 32, 64, 128, 256}
+    for row in table.itertuples():
+        exact = Cliff1DEnv().max_at_k_gradient(row.theta, row.k)
+        assert row.true_gradient == pytest.approx(exact, rel=1e-6)
+    z = (table["mean"] - table["true_gradient"]) / table["standard_error"]
+    assert z.abs().max() < 4
+    at_16 = table.query("theta == 0.8 and n == 16 and k == 4").set_index("baseline")["variance"]
+    expected = {"none": 60.7, "loo": 0.748, "loo_minus_one": 0.273}
+    assert at_16.to_dict() == pytest.approx(expected, rel=0.1)
+    for theta in (0.8, 1.0):
+        for k in (2, 4, 8):
+            assert gradient_variance.slope(table, theta, k) == pytest.approx(-1, abs=0.1)
+
+
+def test_sample_weights_are_those_of_the_transform():
+    table = committed("sample_weights")
+    assert table.columns.tolist() == ["reward", "k", "rank", "value", "weight"]
+    for (_, k), rows in table.groupby(["reward", "k"]):
+        assert rows["rank"].tolist() == list(range(1, 17))
+        weights = pkpo(torch.tensor(rows["value"].to_numpy()), int(k)).numpy()
+        np.testing.assert_allclose(rows["weight"], weights, atol=1e-8)
+
+
+def last_update(table: pd.DataFrame, by: str) -> pd.DataFrame:
+    final = table[table["update"] == table["update"].max()]
+    assert set(final.groupby(by)["seed"].apply(tuple)) == {tuple(range(8))}
+    return final.groupby(by).mean(numeric_only=True)
+
+
+def test_unblock_stalls_at_k_1_and_not_at_k_8():
+    table = committed("unblock")
+    columns = ["k", "seed", "update", "pass_at_1", "pass_at_8", "hard_pass_at_8", "solved"]
+    assert table.columns.tolist() == [*columns, "entropy"]
+    final = last_update(table, "k")
+    assert final.index.tolist() == [1, 2, 4, 8]
+    assert final.loc[1, "pass_at_8"] <= 0.40
+    assert final.loc[1, "solved"] <= 0.80
+    assert final.loc[8, "pass_at_8"] >= 0.98
+    assert final.loc[8, "solved"] >= 0.99
+    assert table.groupby(["k", "seed"])["solved"].apply(lambda x: x.is_monotonic_increasing).all()
+
+
+def test_annealing_ends_with_both():
+    final = last_update(committed("anneal"), "schedule")
+    assert set(final.index) == {"k = 1", "k = 8", "8, then 1", "8 to 1 linearly"}
+    for schedule in ("8, then 1", "8 to 1 linearly"):
+        assert final.loc[schedule, ["pass_at_1", "pass_at_8"]].min() >= 0.98
+    assert final.loc["k = 8", "pass_at_1"] < 0.9
+
+
+def test_each_objective_is_shown_at_the_setting_that_the_tuning_seeds_chose():
+    tuned = committed("tuning").assign(ent_coef=0.0)
+    bonus = committed("entropy_bonus").assign(objective="entropy_bonus")
+    chosen = tuning.chosen(pd.concat([tuned, bonus]))[tuning.SETTING]
+    table = committed("objectives")
+    assert set(table["objective"]) == set(tuning.NAMES)
+    shown = table[tuning.SETTING].drop_duplicates().sort_values("objective")
+    assert shown.to_numpy().tolist() == chosen.to_numpy().tolist()
+    assert set(table.groupby("objective")["seed"].apply(tuple)) == {tuple(range(8))}
+    for objective, (_, ent_coef, rate) in zip(chosen["objective"], chosen.to_numpy(), strict=True):
+        rival = (ROOT / "conf" / "rival" / f"{objective}.yaml").read_text()
+        assert f"learning_rate: {rate:g}" in rival
+        assert ("ent_coef" in rival) == (ent_coef > 0)
+
+
 def test_risk_figures_refuse_runs_of_another_setting():
     config = {"objective.k": 1, "seed": 0, "algorithm.policy_kwargs.fixed_std": 0.2}
     runs = pd.DataFrame([{f"config.{key}": value for key, value in config.items()}])
@@ -110,28 +183,58 @@ def test_risk_figures_refuse_runs_of_another_setting():
 
 
 def test_a_figure_of_ones_own_is_a_module_anywhere(tmp_path, monkeypatch):
-    (tmp_path / "my_figure.py").write_text(
+    (tmp_path / "my").mkdir()
+    (tmp_path / "my" / "figure.py").write_text(
         "from pkpo_sandbox.plotting import subplots\n"
         "def table(runs):\n    return runs[['value']]\n"
         "def draw(table):\n    figure, axes = subplots()\n    axes.plot(table['value'])\n"
         "    return figure\n"
     )
-    (tmp_path / "my").mkdir()
-    (tmp_path / "my_figure.py").rename(tmp_path / "my" / "figure.py")
     run = tmp_path / "runs" / "figure" / "one"
     run.mkdir(parents=True)
     (run / "summary.json").write_text('{"value": 3}')
-    monkeypatch.syspath_prepend(tmp_path)
-    paths = figures.make("my.figure", tmp_path / "runs", tmp_path / "out")
-    assert [path.name for path in paths] == ["figure.png", "figure.pdf", "figure.csv"]
-    assert paths[2].read_text() == "value\n3\n"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.setattr(sys, "argv", ["pkpo-figures", "my.figure", "--output", "out"])
+    figures.main()
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        "figure.csv",
+        "figure.pdf",
+        "figure.png",
+    ]
+    assert Path("out/figure.csv").read_text() == "value\n3\n"
+
+
+def test_a_figure_takes_exactly_the_runs_of_its_experiment(tmp_path):
+    lie = figures.folders("unblock", tmp_path)
+    assert len(set(lie)) == 32
+    fewer = figures.folders("unblock", tmp_path, ["seed=0,1", "objective.k=2"])
+    assert [lie.index(folder) for folder in fewer] == [8, 9]
+    with pytest.raises(ValueError, match=r"32 of 32 runs are not finished, such as .*pkpo-k=1"):
+        read_runs(lie)
+
+
+def test_without_names_what_has_not_been_run_is_named_and_left_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["pkpo-figures", "--runs", str(tmp_path)])
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.setattr(figures, "names", lambda: ["risk_1d", "sample_weights"])
+    figures.main()
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == [
+        "risk_1d: its experiment has not been run",
+        "sample_weights: its experiment has not been run",
+    ]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["nothing"], "no figure 'nothing': choose from"), (["risk_1d"], "no finished run below")],
+    [
+        (["nothing"], "no figure 'nothing': choose from"),
+        (["risk_1d"], "40 of 40 runs are not finished"),
+    ],
 )
 def test_the_command_says_what_is_wrong_in_one_line(arguments, message, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["pkpo-figures", *arguments, "--runs", str(tmp_path)])
+    monkeypatch.setattr(sys, "path", sys.path.copy())
     with pytest.raises(SystemExit, match=message):
         figures.main()

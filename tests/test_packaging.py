@@ -19,10 +19,12 @@ FLOORS = {
     "groups": 0,
     "runs": 0,
     "algorithm": 1,
-    "metrics": 2,
+    "measure": 1,
     "plotting": 1,
-    "figures": 2,
+    "metrics": 2,
     "train": 3,
+    "gemma2": 4,
+    "figures": 5,
 }
 
 

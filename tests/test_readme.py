@@ -57,8 +57,9 @@ def test_a_python_snippet_runs(number, tmp_path):
 
 def test_every_figure_stands_in_the_readme_with_its_command():
     for name in figures.names():
+        app = getattr(figures.module(name), "APP", "train")
         assert f"(figures/{name}.png)" in README
-        assert f"pkpo-train experiment={name} && pkpo-figures {name}" in README
+        assert f"pkpo-{app} experiment={name} && pkpo-figures {name}" in README
 
 
 def test_the_make_targets_exist():

@@ -69,15 +69,14 @@ def test_a_run_writes_its_config_progress_model_and_summary(train_here):
     assert summary["final"]["time/total_timesteps"] == 2560
     assert summary["final"]["train/k"] == 8
     assert set(summary["exact"]) == {"1", "2", "4", "8", "16"}
-    probabilities = summary["learned"]["probabilities"][0]
-    assert summary["exact"]["8"]["probability"] == probabilities
+    probabilities = summary["exact"]["8"]["probability"]
     assert sum(probabilities) == pytest.approx(1)
     assert summary["versions"]["torch"]
     assert summary["wall_time_seconds"] > 0
     model = PKPO.load(folder / "model.zip")
     assert (model.k, model.group_size) == (8, 16)
-    learned = app.learned(model, app.checked(compose_config("env=bandit", "objective.k=8")))
-    np.testing.assert_allclose(learned["learned"]["probabilities"], [probabilities], rtol=1e-12)
+    again = app.exact(model, app.checked(compose_config("env=bandit", "objective.k=8")))
+    np.testing.assert_allclose(again["exact"]["8"]["probability"], probabilities, rtol=1e-12)
 
 
 def compose_config(*overrides: str):
@@ -108,10 +107,11 @@ def test_what_does_not_change_results_does_not_rename_a_run(train_here):
 
 def test_the_same_seed_gives_the_same_policy_and_another_seed_another(tmp_path):
     def learned(folder: str, seed: int):
+        """The exact values of the policy, and the log without its times."""
         run = run_here(tmp_path / folder, "total_timesteps=2560", f"seed={seed}")
         progress = pd.read_csv(run / "progress.csv")
         kept = [column for column in progress if column not in ("time/fps", "time/time_elapsed")]
-        return json.loads((run / "summary.json").read_text())["learned"], progress[sorted(kept)]
+        return json.loads((run / "summary.json").read_text())["exact"], progress[sorted(kept)]
 
     first, again, other = learned("a", 0), learned("b", 0), learned("c", 1)
     assert first[0] == again[0]
@@ -135,7 +135,7 @@ def test_every_objective_config_trains(objective, train_here):
     ("overrides", "message"),
     [
         (["objective.kk=3"], "Could not override 'objective.kk'"),
-        (["+objective.kk=3"], "unexpected keyword argument 'kk'"),
+        (["+objective.kk=3"], "got an unexpected keyword argument 'kk'. Start from"),
         (["+foo=1"], "unknown key foo"),
         (["+algorithm.foo=1"], "unknown key algorithm.foo"),
         (["seed=abc"], "Error merging override seed=abc"),
@@ -148,7 +148,10 @@ def test_every_objective_config_trains(objective, train_here):
         (["env=nope"], "Could not find 'env/nope'"),
         (["env.id=Nope-v0"], "`Nope` doesn't exist"),
         (["env.id=nowhere:Nope-v0"], "No module named 'nowhere'"),
-        (["env.kwargs.probabilities=[2,0,0]"], r"The probability 2 of arm 0 must be in \[0, 1\]"),
+        (
+            ["env=bandit", "env.kwargs.probabilities=[2,0,0]"],
+            r"The probability 2 of arm 0 must be in \[0, 1\]",
+        ),
         (["objective._target_=foo.bar"], "No module named 'foo'"),
         (["log_formats=[tensorboard]"], "must contain csv"),
     ],
@@ -189,7 +192,7 @@ def test_a_multirun_trains_every_combination_under_each_launcher(tmp_path):
     for launcher in ("basic", "joblib"):
         summaries = sorted((tmp_path / "runs" / launcher).glob("*/summary.json"))
         assert len(summaries) == 6
-        learned[launcher] = [json.loads(path.read_text())["learned"] for path in summaries]
+        learned[launcher] = [json.loads(path.read_text())["exact"] for path in summaries]
     assert learned["basic"] == learned["joblib"]
     assert len({json.dumps(values) for values in learned["basic"]}) == 6
 
@@ -197,7 +200,50 @@ def test_a_multirun_trains_every_combination_under_each_launcher(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", options("experiment"))
 def test_every_experiment_runs_with_a_tiny_budget(experiment, tmp_path):
-    """One job for each setting of the sweep but with a single seed."""
-    result = pkpo_train(f"experiment={experiment}", "seed=0", SHORT, cwd=tmp_path)
+    """Every setting of the sweep, but with one seed, and short."""
+    tiny = ["seed=0", SHORT] if experiment != "gradient_variance" else ["measure.n_groups=100"]
+    result = pkpo_train(f"experiment={experiment}", *tiny, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert list((tmp_path / "runs" / experiment).glob("*/summary.json"))
+    finished = len(list((tmp_path / "runs").glob("*/*/summary.json")))
+    assert finished == result.stdout.count("finished in") > 0
+
+
+@pytest.mark.parametrize("schedule", options("schedule"))
+def test_every_schedule_config_trains(schedule, train_here):
+    folder = train_here(f"schedule={schedule}", SHORT)
+    assert f"k={schedule}-" in folder.name
+
+
+def test_what_is_measured_can_be_chosen(train_here):
+    folder = train_here(SHORT, "metrics.eval_freq=1", "metrics.eval_groups=4", "log_interval=1")
+    columns = set(pd.read_csv(folder / "progress.csv").columns)
+    assert {"eval/max_at_8", "exact/max_at_8_hard", "exact/entropy", "rollout/solved"} <= columns
+    folder = train_here(
+        "env=cliff_1d", SHORT, "metrics.exact_ks=[]", "metrics.eval_freq=1", "log_interval=1"
+    )
+    columns = set(pd.read_csv(folder / "progress.csv").columns)
+    assert not {name for name in columns if name.startswith(("eval/", "exact/", "rollout/solved"))}
+
+
+def test_an_objective_and_a_callback_of_ones_own_need_no_change_here(
+    train_here, tmp_path, monkeypatch
+):
+    (tmp_path / "mine.py").write_text(
+        "from stable_baselines3.common.callbacks import BaseCallback\n"
+        "def centred(rewards, scale):\n"
+        "    return scale * (rewards - rewards.mean(-1, keepdim=True))\n"
+        "class Count(BaseCallback):\n"
+        "    def _on_step(self):\n"
+        "        self.logger.record('mine/calls', self.n_calls)\n"
+        "        return True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = train_here(
+        SHORT,
+        "objective=rloo",
+        "objective._target_=mine.centred",
+        "+objective.scale=0.5",
+        "+callbacks.count._target_=mine.Count",
+    )
+    final = json.loads((folder / "summary.json").read_text())["final"]
+    assert (final["train/scale"], final["mine/calls"]) == (0.5, 2)

@@ -66,6 +66,7 @@ class BanditEnv(ProblemEnv):
         self.payouts = np.array(payouts, dtype=np.float64)
         self.probabilities = np.array(probabilities, dtype=np.float64)
         self.n_arms = len(self.payouts)
+        self._best: dict[int, NDArray[np.float64]] = {}
         self.observation_space = spaces.Discrete(1)
         self.action_space = spaces.Discrete(self.n_arms)
 
@@ -94,6 +95,11 @@ class BanditEnv(ProblemEnv):
         convex too, and unlike the sum it neither vanishes nor flattens as k grows.
         """
         k = check_target(k)
+        if k not in self._best:
+            self._best[k] = self._find_best_policy(k)
+        return self._best[k].copy()
+
+    def _find_best_policy(self, k: int) -> NDArray[np.float64]:
         outcomes, below = self._outcomes()
         gaps = np.diff(outcomes)
         scaled = (gaps / gaps.sum())[:, np.newaxis] ** (1 / k) * below

@@ -51,6 +51,7 @@ class Cliff1DEnv(ProblemEnv):
     """
 
     def __init__(self) -> None:
+        self._best: dict[tuple[int, float], float] = {}
         self.observation_space = spaces.Discrete(1)
         self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
 
@@ -87,8 +88,10 @@ class Cliff1DEnv(ProblemEnv):
         The derivative is positive at 0.5, from where no y in [0, 1] is farther than the cliff, and
         negative at 1, where no density is greater than the cliff's: the root lies between.
         """
-        found = root_scalar(self.max_at_k_gradient, (k, std), bracket=(0.5, 1.0), xtol=1e-12)
-        return float(found.root)
+        if (k, std) not in self._best:
+            found = root_scalar(self.max_at_k_gradient, (k, std), bracket=(0.5, 1.0), xtol=1e-12)
+            self._best[k, std] = float(found.root)
+        return self._best[k, std]
 
     def exact(self, k: int, mean: ArrayLike, std: ArrayLike) -> dict[str, Any]:
         """Facts about the policy whose action has this mean (1, 1) and std (1,).

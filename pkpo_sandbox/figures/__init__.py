@@ -2,16 +2,19 @@
 
 One module is one figure, named after its experiment in ``conf/experiment/``. It has
 
-- ``table(runs)``: the numbers of the figure from the finished runs, a tidy DataFrame,
+- ``table(runs)``: the numbers of the figure from the experiment's runs, a tidy DataFrame,
 - ``draw(table)``: a matplotlib figure of that table, and
-- ``RUNS``, if the runs lie in another folder than one of the figure's name.
+- ``APP``, if another command than ``pkpo-train`` runs the experiment: its primary config.
 
-A figure of your own is such a module anywhere: ``pkpo-figures my_package.my_figure``.
+A figure of your own is such a module anywhere, for the runs in ``runs/<its last name>``:
+``pkpo-figures my_package.my_figure``.
 """
 
 import argparse
+import os
 import pkgutil
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,8 @@ from typing import Any
 import pandas as pd
 
 from pkpo_sandbox import plotting
-from pkpo_sandbox.runs import load_runs
+from pkpo_sandbox.runs import SUMMARY, read_runs
+from pkpo_sandbox.train import sweep_folders
 
 
 def names() -> list[str]:
@@ -38,26 +42,43 @@ def module(name: str) -> Any:
     return import_module(f"{__name__}.{name}" if name in known else name)
 
 
-def make(name: str, runs: Path, output: Path) -> list[Path]:
-    """Draw one figure from its experiment's folder in ``runs``, and write it to ``output``.
+def folders(name: str, runs: Path, overrides: Sequence[str] = ()) -> list[Path]:
+    """Where in ``runs`` the runs of a figure's experiment lie, finished or not."""
+    figure = module(name)
+    if name not in names():
+        return [path.parent for path in sorted((runs / name.rpartition(".")[2]).rglob(SUMMARY))]
+    app = getattr(figure, "APP", "train")
+    return [runs / folder for folder in sweep_folders(name, overrides, app)]
 
-    :raises ValueError: if there is no such figure, or its runs are missing or do not match
+
+def make(name: str, finished: pd.DataFrame, output: Path) -> list[Path]:
+    """Draw one figure from the finished runs of its experiment, and write it to ``output``.
+
+    :raises ValueError: if there is no such figure, or the runs do not match
     """
-    figure, short = module(name), name.rpartition(".")[2]
-    table: pd.DataFrame = figure.table(load_runs(runs / getattr(figure, "RUNS", short)))
+    figure = module(name)
+    table: pd.DataFrame = figure.table(finished)
     with plotting.style():
-        return plotting.save(figure.draw(table), table, output, short)
+        return plotting.save(figure.draw(table), table, output, name.rpartition(".")[2])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draw the figures of finished experiments.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names())}, or all")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the experiments")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs")
     parser.add_argument("--output", type=Path, default=Path("figures"), help="where to write")
+    parser.add_argument(
+        "--overrides", nargs="*", default=[], help="as they were given to the sweep"
+    )
     arguments = parser.parse_args()
+    sys.path.insert(0, os.getcwd())  # for a figure of one's own
     for name in arguments.names or names():
         try:
-            paths = make(name, arguments.runs, arguments.output)
+            lie = folders(name, arguments.runs, arguments.overrides)
+            if not arguments.names and not any(folder.exists() for folder in lie):
+                print(f"{name}: its experiment has not been run", flush=True)
+                continue
+            paths = make(name, read_runs(lie), arguments.output)
         except (ValueError, ImportError) as error:
             sys.exit(f"pkpo-figures {name}: {error}")
         print(", ".join(map(str, paths)), flush=True)

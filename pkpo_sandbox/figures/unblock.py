@@ -6,8 +6,6 @@ from matplotlib.figure import Figure
 from pkpo_sandbox import plotting
 from pkpo_sandbox.runs import complete_sweep, curves
 
-RUNS = "problem_set"
-KS = (1, 2, 4, 8)
 LOGGED = {
     "update": "train/n_updates",
     "pass_at_1": "exact/max_at_1",
@@ -25,32 +23,22 @@ LABELS = {
 }
 
 
-def pkpo_runs(runs: pd.DataFrame) -> pd.DataFrame:
-    """Those of PKPO in the setting that the problem-set experiments share."""
-    return runs[
-        (runs["config.objective._target_"] == "pkpo_sandbox.transforms.pkpo")
-        & (runs["config.algorithm.learning_rate"] == 3e-3)
-        & (runs["config.algorithm.ent_coef"] == 0)
-    ]
-
-
 def table(runs: pd.DataFrame) -> pd.DataFrame:
     """Columns k, seed, update, pass_at_1, pass_at_8, hard_pass_at_8, solved, entropy.
 
     Values are of the policy that played the iteration of this update; pass@k is exact.
     """
-    runs = pkpo_runs(runs)
-    runs = complete_sweep(runs[runs["config.objective.k"].isin(KS)], "objective.k")
-    table = curves(runs, LOGGED, {"k": "config.objective.k", "seed": "config.seed"})
-    return table.astype({"k": int})
+    runs = complete_sweep(runs, "objective.k")
+    return curves(runs, LOGGED, {"k": "config.objective.k", "seed": "config.seed"})
 
 
 def draw(table: pd.DataFrame) -> Figure:
     """One panel for each quantity, one line for each k."""
     figure, axes = plotting.subplots(3, 2, height=4.2)
-    colors = plotting.ordered_colors(len(KS))
+    ks = sorted(table["k"].unique())
+    colors = plotting.ordered_colors(len(ks))
     for panel, (column, label) in zip(axes.flat, LABELS.items(), strict=False):
-        for index, k in enumerate(KS):
+        for index, k in enumerate(ks):
             summary = plotting.summarise(table[table["k"] == k], ["update"], column)
             style = {"color": colors[index], "linestyle": plotting.LINES[index]}
             plotting.band(panel, summary, "update", label=f"k = {k}", **style)

@@ -1,0 +1,43 @@
+"""Gemma-2 trained by PKPO on TRL: the transforms of this sandbox on a language model.
+
+``PKPOTrainer`` is TRL's ``GRPOTrainer`` with the advantages replaced; ``pkpo-gemma2`` is its app.
+Needs the extra ``pkpo-sandbox[gemma2]``. Nothing heavy loads before a name is used.
+"""
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pkpo_sandbox.gemma2.config import PKPOConfig as PKPOConfig
+    from pkpo_sandbox.gemma2.trainer import PKPOTrainer as PKPOTrainer
+
+_HOME = {"PKPOConfig": "config", "PKPOTrainer": "trainer"}
+_PACKAGES = {
+    "gemma2": ("trl", "transformers", "peft", "datasets", "math_verify"),
+    "vllm": ("vllm",),
+}
+__all__ = ["PKPOConfig", "PKPOTrainer", "require_extra"]
+
+
+def require_extra(extra: str = "gemma2") -> None:
+    """Refuse to go on without the packages of an extra, before any of them is loaded.
+
+    :raises ImportError: naming what is missing and what to install
+    """
+    if missing := [name for name in _PACKAGES[extra] if find_spec(name) is None]:
+        raise ImportError(
+            f"{', '.join(missing)} not installed: this needs the extra {extra}, "
+            f"pip install -c constraints.txt -e '.[{extra}]'"
+        )
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    require_extra()
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,214 @@
+# pyright: reportMissingImports=false
+# (TRL is an optional extra: types are checked where it is installed.)
+"""``pkpo-gemma2``: a config becomes a Gemma-2 and a task, learns, and leaves a run on disk.
+
+The run's folder is as ``pkpo-train`` leaves it, with ``model/`` for the weights. Importing this
+module loads neither torch nor TRL, so that ``--help`` is quick.
+"""
+
+import os
+import sys
+import time
+import warnings
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from pkpo_sandbox.gemma2 import require_extra
+from pkpo_sandbox.gemma2.tasks import DataPaths, within_context
+from pkpo_sandbox.runs import read_progress, read_summary, write_atomically, write_summary
+from pkpo_sandbox.train import readable, resolved, run_id, unknown_keys
+
+CONFIG = "gemma2"  # the primary config
+TRANSFORMS = "pkpo_sandbox.transforms."
+
+
+@dataclass
+class GemmaConfig:
+    """One run. ``model``, ``task`` and ``objective`` name what to build and its arguments."""
+
+    name: str = "gemma2"
+    model: dict[str, Any] = field(default_factory=dict)
+    task: dict[str, Any] = field(default_factory=dict)
+    data: DataPaths = field(default_factory=DataPaths)
+    objective: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)  # PKPOConfig, by the names there
+    seed: int = MISSING
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed} must be at least 0")
+        for name in ("model", "task", "objective"):
+            if "_target_" not in getattr(self, name):
+                raise ValueError(f"{name} has no _target_: choose one, as pkpo-gemma2 --help lists")
+        if taken := {"output_dir", "seed", "objective", "k", "baseline"} & set(self.training):
+            raise ValueError(f"training.{sorted(taken)[0]} is set elsewhere in the config: drop it")
+
+
+def train(config: DictConfig) -> None:
+    """Train one model and write its run: config, progress, weights, and last the summary."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    with readable(ValueError):
+        if read_summary(folder) is not None:
+            print(f"finished before: {folder}", flush=True)
+            return
+    started = time.perf_counter()
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # weights come from this machine
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    with readable(Exception):  # what can be missing or wrong, before anything is loaded
+        settings, model, task = prepare(config)
+        arguments = training_arguments(settings, folder)
+    with closing(task):
+        trainer = learned(config, folder, arguments, model, task, settings.data)
+    trainer.save_model(str(folder / "model"))
+    with suppress(OSError):  # TRL makes the folder even where nothing is saved in it
+        Path(arguments.output_dir).rmdir()
+    if not trainer.is_world_process_zero():
+        return
+    seconds = time.perf_counter() - started
+    final = read_progress(folder).ffill().iloc[-1].dropna().to_dict()
+    summary = {"config": resolved(config), "seed": settings.seed, "final": final}
+    summary |= {"versions": versions(), "device": device(arguments)}
+    write_summary(folder, {**summary, "wall_time_seconds": round(seconds, 3)})
+    for name, value in final.items():
+        if str(name).startswith(("exact/", "eval/", "rollout/solved")):
+            print(f"{name:24} {value:.4f}")
+    print(f"finished in {seconds:.1f} s: {folder}", flush=True)
+
+
+def prepare(config: DictConfig) -> tuple[GemmaConfig, Any, Any]:
+    """The settings and what they say of the model and the task, all checked.
+
+    :raises ImportError: without the extra
+    :raises ValueError: for unknown keys, values out of range, missing data, weights or GPU
+    """
+    if unknown := unknown_keys(config, GemmaConfig(seed=0, **_TARGETS)):
+        message = f"unknown key {', '.join(unknown)}: see pkpo-gemma2 --cfg job for all keys"
+        raise ValueError(message)
+    settings = OmegaConf.to_object(config)
+    assert isinstance(settings, GemmaConfig)
+    require_extra()
+    if settings.training.get("use_vllm"):
+        require_extra("vllm")
+    from hydra.utils import instantiate
+
+    model = instantiate(settings.model, _convert_="all")
+    task = instantiate(settings.task, _convert_="all")
+    task.check(settings.data, model)
+    model.check(use_cpu=bool(settings.training.get("use_cpu")))
+    return settings, model, task
+
+
+def training_arguments(settings: GemmaConfig, folder: Path) -> Any:
+    """The ``PKPOConfig`` of a run."""
+    import torch
+    from hydra.utils import instantiate
+    from transformers.utils.logging import disable_progress_bar
+
+    from pkpo_sandbox.gemma2.config import PKPOConfig
+
+    # TRL 1.16 uses a name that transformers 5.23 calls old.
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
+    if settings.training.get("disable_tqdm"):
+        disable_progress_bar()
+    if settings.training.get("use_cpu"):
+        torch.set_num_threads(1)  # more make a tiny model slower, and runs share the cores
+    objective = dict(settings.objective)
+    name = objective.pop("_target_").removeprefix(TRANSFORMS)
+    coefficients = instantiate(objective, _convert_="all")
+    named = {key: coefficients.pop(key) for key in ("k", "baseline") if key in coefficients}
+    return PKPOConfig(
+        output_dir=str(folder / "checkpoints"),
+        seed=settings.seed,
+        objective=name,
+        objective_kwargs=coefficients or None,
+        **named,
+        **settings.training,
+    )
+
+
+def learned(
+    config: DictConfig, folder: Path, arguments: Any, model: Any, task: Any, data: DataPaths
+) -> Any:
+    """The trainer after its training, from the last checkpoint if an earlier run was cut off."""
+    from transformers import PrinterCallback
+
+    from pkpo_sandbox.gemma2.metrics import ProgressLog
+    from pkpo_sandbox.gemma2.trainer import PKPOTrainer
+
+    with readable(ValueError, OSError):
+        # 1. the model, the data, and what the task does before reinforcement learning
+        policy, tokenizer, lora = model.load(arguments.seed)
+        limit = policy.config.max_position_embeddings - arguments.max_completion_length
+        train_set, test_set = (fitting(part, tokenizer, limit) for part in task.load(data))
+        task.warm_up(policy, tokenizer, arguments.seed)
+        # 2. the trainer, which logs to progress.csv in place of the terminal
+        trainer = PKPOTrainer(
+            policy,
+            task.reward,
+            arguments,
+            train_set,
+            callbacks=[ProgressLog(folder, lambda: task.exact(trainer.model, tokenizer))],
+            eval_dataset=test_set,
+            processing_class=tokenizer,
+            peft_config=lora,
+        )
+        trainer.remove_callback(PrinterCallback)
+        if trainer.is_world_process_zero():
+            write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+        # 3. training
+        trainer.train(resume_from_checkpoint=last_checkpoint(arguments.output_dir))
+        if test_set is not None:
+            trainer.evaluate()
+    return trainer
+
+
+def fitting(dataset: Any, tokenizer: Any, limit: int) -> Any:
+    """A dataset without prompts of more than ``limit`` tokens; says how many those were."""
+    if dataset is None:
+        return None
+    kept, dropped = within_context(dataset, tokenizer, limit)
+    if dropped:
+        print(
+            f"dropped {dropped} of {len(dataset)} prompts of more than {limit} tokens: "
+            "in the model's context they leave no room for an answer"
+        )
+    return kept
+
+
+def last_checkpoint(folder: str) -> str | None:
+    """Where an interrupted run left off, None if it has not been run before."""
+    from transformers.trainer_utils import get_last_checkpoint
+
+    return get_last_checkpoint(folder) if Path(folder).is_dir() else None
+
+
+def device(arguments: Any) -> str:
+    """What the run was trained on: "NVIDIA H100 80GB HBM3 x 1", or "cpu"."""
+    import torch
+
+    if arguments.device.type != "cuda":
+        return arguments.device.type
+    return f"{torch.cuda.get_device_name()} x {arguments.world_size}"
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that a result depends on."""
+    from importlib.metadata import version
+
+    packages = ("pkpo-sandbox", "torch", "transformers", "trl", "accelerate", "peft", "datasets")
+    return {"python": sys.version.split()[0], **{name: version(name) for name in packages}}
+
+
+_TARGETS: dict[str, Any] = {name: {"_target_": ""} for name in ("model", "task", "objective")}
+ConfigStore.instance().store(name="gemma2_schema", node=GemmaConfig)
+OmegaConf.register_new_resolver("run_id", run_id, replace=True)
+main = hydra.main(version_base="1.3", config_path="pkg://pkpo_sandbox.conf", config_name=CONFIG)(
+    train
+)

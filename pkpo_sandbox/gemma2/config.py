@@ -1,0 +1,116 @@
+# pyright: reportMissingImports=false
+# (TRL is an optional extra: types are checked where it is installed.)
+"""Settings of PKPO on TRL: those of GRPO, an objective, and a guard around the estimator."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from trl.trainer.grpo_config import GRPOConfig
+
+from pkpo_sandbox.gemma2.objective import Objective
+
+HARMLESS = {"stop", "stop_strings", "stop_token_ids", "use_cache"}  # of generation_kwargs
+
+
+@dataclass
+class PKPOConfig(GRPOConfig):
+    """``GRPOConfig`` with an objective of the sandbox in place of GRPO's advantages.
+
+    Groups are TRL's ``num_generations``; its other options keep their names and meaning, and
+    ``beta`` (KL), ``num_iterations``, LoRA and vLLM may be used. Five defaults differ: 16
+    generations, ``loss_type="dr_grpo"``, ``scale_rewards="none"``, and callbacks' states are
+    restored on resume, the solved set being one. The gradient is then that of the objective
+    divided by the constant ``max_completion_length`` (arXiv 2503.20783).
+
+    :param objective: a transform of :mod:`pkpo_sandbox.transforms` by name, or a dotted path
+    :param k: attempts whose best counts, 1..num_generations, or a schedule of
+        :mod:`pkpo_sandbox.schedules`, read at 1 - global_step/max_steps when a batch is generated
+    :param baseline: of ``pkpo``: "loo_minus_one" (its default), "loo" or "none"
+    :param objective_kwargs: the transform's other coefficients: ``{"beta": 4.0}`` for ``rs_grpo``
+    :param solved_at: the reward from which an attempt solves its problem, for pass@k and the
+        cumulative solve rate
+    :raises ValueError: for an objective that does not suit the group, and for every setting that
+        would bias the estimate, with the reason
+    """
+
+    objective: str = "pkpo"
+    k: int | Callable[[float], int] | None = None
+    baseline: str | None = None
+    objective_kwargs: dict[str, Any] | None = None
+    solved_at: float = 1.0
+
+    num_generations: int = 16  # type: ignore[assignment]  # never None, as it may be in TRL
+    loss_type: str = "dr_grpo"
+    scale_rewards: str = "none"
+    restore_callback_states_from_checkpoint: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.objective in ("pkpo", "passk_training") and self.k is None:
+            raise ValueError(
+                f"objective={self.objective!r} needs k, the attempts whose best counts: "
+                f"1 to num_generations={self.num_generations}"
+            )
+        self._refuse_bias()
+        self.make_objective().check(self.num_generations)
+
+    def make_objective(self) -> Objective:
+        """The objective that these settings describe."""
+        named = {"k": self.k, "baseline": self.baseline}
+        given = {name: value for name, value in named.items() if value is not None}
+        return Objective(self.objective, **given, **(self.objective_kwargs or {}))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As TRL's; a schedule by its repr, which loggers can write."""
+        values = super().to_dict()
+        if callable(self.k):
+            values["k"] = repr(self.k)
+        if self.objective_kwargs:
+            kwargs = self.objective_kwargs.items()
+            values["objective_kwargs"] = {k: repr(v) if callable(v) else v for k, v in kwargs}
+        return values
+
+    def _refuse_bias(self) -> None:
+        """Each setting: what it must be, and what it would do to the estimate."""
+        iid = "the group must be an i.i.d. sample of the policy that is trained"
+        extra = sorted(set(self.generation_kwargs or {}) - HARMLESS)
+        for name, allowed, reason in (
+            (
+                "loss_type",
+                ("dr_grpo", "luspo"),
+                "others divide by the answers' lengths, which are random and correlate with reward",
+            ),
+            ("scale_rewards", ("none",), "the weights are final, and dividing them cancels k"),
+            (
+                "multi_objective_aggregation",
+                ("sum_then_normalize",),
+                "rewards are summed first and transformed then: max@k of parts is not that of sums",
+            ),
+            (
+                "mask_truncated_completions",
+                (False,),
+                "it drops attempts from the group by what they are; give truncated ones reward 0",
+            ),
+            ("top_p", (1.0,), iid),
+            ("top_k", (0,), iid),
+            ("min_p", (None, 0.0), iid),
+            ("repetition_penalty", (1.0,), iid),
+            ("vllm_structured_outputs_regex", (None,), iid),
+            ("top_entropy_quantile", (1.0,), "it drops the gradient of all other tokens"),
+            ("off_policy_mask_threshold", (None,), "it drops attempts by the sign of their weight"),
+            (
+                "restore_callback_states_from_checkpoint",
+                (True,),
+                "the cumulative solve rate would start from 0 on resume",
+            ),
+        ):
+            value = getattr(self, name)
+            if value not in allowed:
+                choices = " or ".join(map(repr, allowed))
+                raise ValueError(f"{name}={value!r} must be {choices}: {reason}")
+        if extra:
+            raise ValueError(
+                f"generation_kwargs sets {', '.join(extra)}, but may hold only "
+                f"{', '.join(sorted(HARMLESS))}: {iid}"
+            )

@@ -1,0 +1,127 @@
+# pyright: reportMissingImports=false
+# (transformers comes with an optional extra: types are checked where it is installed.)
+"""What a run achieves while it trains, under the sandbox's metric names.
+
+    rollout/max_at_{k}, rollout/pass_at_{k}     unbiased, from the groups that were trained on
+    rollout/max_at_k                            the same for the k in force, train/k
+    rollout/zero_signal                         share of groups all of whose weights are 0
+    rollout/solved                              share of the problems ever solved in training
+    eval/max_at_{k}, eval/pass_at_{k}           from the groups of an evaluation
+    train/entropy                               of the policy's next token, nats, mean over tokens
+    exact/...                                   from tasks that know exact values
+
+They go through TRL's own log, so TensorBoard and the like see them, and into ``progress.csv``.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+from transformers import TrainerCallback
+from transformers.trainer_callback import ExportableState
+
+from pkpo_sandbox.gemma2.objective import by_size
+from pkpo_sandbox.runs import write_atomically
+from pkpo_sandbox.transforms import max_at_k
+
+
+def powers_of_two(limit: int) -> list[int]:
+    """1, 2, 4, ... up to and including ``limit``."""
+    return [2**i for i in range(limit.bit_length())]
+
+
+def best_of(rewards: Tensor, k: int) -> Tensor:
+    """max@k of each group from its scorable attempts, NaN where fewer than k are.
+
+    :param rewards: (groups, n), NaN where unscorable
+    :return: (groups,)
+    """
+    values = rewards.new_full(rewards.shape[:1], torch.nan)
+    for rows, _, group in by_size(rewards):
+        if group.shape[-1] >= k:
+            values[rows] = max_at_k(group, k)
+    return values
+
+
+def group_metrics(rewards: Tensor, solved_at: float) -> dict[str, list[float]]:
+    """max@k and pass@k of each group, for all powers of two up to n.
+
+    :param rewards: (groups, n), NaN where unscorable
+    :param solved_at: the reward from which an attempt counts as correct
+    :return: by name, one value a group
+    """
+    correct = torch.where(rewards.isnan(), rewards, (rewards >= solved_at).to(rewards))
+    metrics = {}
+    for k in powers_of_two(rewards.shape[-1]):
+        metrics[f"max_at_{k}"] = best_of(rewards, k).tolist()
+        metrics[f"pass_at_{k}"] = best_of(correct, k).tolist()
+    return metrics
+
+
+class SolvedProblems(TrainerCallback, ExportableState):
+    """The problems that training has ever solved; saved with checkpoints, and restored.
+
+    :param n_problems: size of the training set, by which the solve rate is divided
+    """
+
+    def __init__(self, n_problems: int) -> None:
+        self.n_problems = n_problems
+        self.solved: list[int] = []
+
+    def add(self, problems: Iterable[int]) -> float:
+        """Note these problems as solved; the cumulative solve rate in [0, 1], which never falls."""
+        self.solved = sorted({*self.solved, *problems})
+        return len(self.solved) / self.n_problems
+
+    def state(self) -> dict[str, Any]:
+        return {"args": {"n_problems": self.n_problems}, "attributes": {"solved": self.solved}}
+
+
+class ProgressLog(TrainerCallback):
+    """Writes ``progress.csv``: a row for each logged update, whole at every moment.
+
+    The rows are the trainer's ``log_history``, which checkpoints hold: a resumed run continues its
+    curve from the checkpoint.
+
+    :param folder: of the run
+    :param exact: what the task knows exactly about the current policy, by name; it is asked
+        before the first update and at every log
+    """
+
+    def __init__(self, folder: Path, exact: Callable[[], dict[str, float]]) -> None:
+        self.folder, self.exact = folder, exact
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        if state.global_step == 0 and state.is_world_process_zero:
+            state.log_history.append({"step": 0, **self.exact()})
+
+    def on_log(self, args, state, control, **kwargs) -> None:
+        if state.is_world_process_zero:
+            if "loss" in state.log_history[-1]:
+                state.log_history[-1].update(self.exact())
+            table = progress(state.log_history)
+            text = table.to_csv(index=False, lineterminator="\n")
+            write_atomically(self.folder / "progress.csv", text)
+
+
+def progress(log_history: list[dict[str, float]]) -> pd.DataFrame:
+    """A trainer's log as a table: one row an update, columns by the sandbox's names."""
+    rows: dict[int, dict[str, float]] = {}
+    for entry in log_history:
+        row = rows.setdefault(int(entry["step"]), {})
+        row.update({_column(name): value for name, value in entry.items()})
+    return pd.DataFrame(list(rows.values())).sort_index(axis=1)
+
+
+def _column(name: str) -> str:
+    if name in ("step", "train_loss"):
+        return {"step": "train/n_updates", "train_loss": "train/mean_loss"}[name]
+    if name == "step_time":
+        return "time/step_time"
+    for prefix, scope in (("eval_", "eval/"), ("train_", "time/")):
+        if name.startswith(prefix):
+            return scope + name.removeprefix(prefix)
+    return name if "/" in name else f"train/{name}"

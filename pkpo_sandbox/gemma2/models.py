@@ -1,0 +1,155 @@
+# pyright: reportMissingImports=false
+# (transformers comes with an optional extra: types are checked where it is installed.)
+"""The language models: a tiny Gemma-2 that is made on the spot, and the pretrained ones."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
+
+
+@dataclass(frozen=True)
+class TinyGemma2:
+    """A randomly initialised ``Gemma2ForCausalLM`` in float32 that reads and writes numbers.
+
+    Its tokenizer knows the numbers below ``numbers``, one token each, separated by blanks.
+
+    :param numbers: size of the vocabulary without the four special tokens
+    """
+
+    numbers: int = 700
+    hidden_size: int = 64
+    num_hidden_layers: int = 2
+    num_attention_heads: int = 4
+    num_key_value_heads: int = 2
+    intermediate_size: int = 128
+
+    def check(self, use_cpu: bool) -> None:
+        """Nothing can be missing: there are no weights to find, and a CPU will do."""
+
+    def load(self, seed: int) -> tuple[Any, Any, None]:
+        """The model, its tokenizer, and no LoRA; a function of the seed."""
+        import torch
+        from transformers import Gemma2Config, Gemma2ForCausalLM
+
+        config = Gemma2Config(
+            vocab_size=len(SPECIAL) + self.numbers,
+            hidden_size=self.hidden_size,
+            num_hidden_layers=self.num_hidden_layers,
+            num_attention_heads=self.num_attention_heads,
+            num_key_value_heads=self.num_key_value_heads,
+            head_dim=self.hidden_size // self.num_attention_heads,
+            query_pre_attn_scalar=self.hidden_size // self.num_attention_heads,
+            intermediate_size=self.intermediate_size,
+            max_position_embeddings=64,
+            sliding_window=32,
+            pad_token_id=0,
+            bos_token_id=1,
+            eos_token_id=2,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = Gemma2ForCausalLM(config)
+        return model, number_tokenizer(self.numbers), None
+
+
+@dataclass(frozen=True)
+class PretrainedGemma2:
+    """A Gemma-2 from the hub's cache on this machine or from a folder. Nothing is downloaded.
+
+    :param path: "google/gemma-2-2b-it", or a folder with config, weights and tokenizer
+    :param dtype: of the weights: "float32" (trained under bf16 autocast) or "bfloat16"
+    :param attn_implementation: None for eager; "flash_attention_2" and "flex_attention" are faster;
+        Gemma-2's soft-capped attention does not work with "sdpa"
+    :param lora: arguments of ``peft.LoraConfig``, None to train all weights
+    :param revision: of the hub's repository
+    """
+
+    path: str
+    dtype: str = "float32"
+    attn_implementation: str | None = None
+    lora: dict[str, Any] | None = None
+    revision: str | None = None
+
+    def check(self, use_cpu: bool) -> None:
+        """Look for the GPU and the weights, without loading anything.
+
+        :raises ValueError: naming what is missing and how to get it
+        """
+        import torch
+
+        if self.attn_implementation == "sdpa":
+            raise ValueError(
+                "attn_implementation='sdpa' does not apply Gemma-2's soft-capping: leave it null, "
+                "or use flash_attention_2 or flex_attention"
+            )
+        if not use_cpu and not torch.cuda.is_available():
+            raise ValueError(
+                f"{self.path} needs a GPU and there is none: train it on a machine with one, try "
+                "model=tiny, or set training.use_cpu=true and wait"
+            )
+        folder = Path(self.path).expanduser()
+        if not (_has_weights(folder) if folder.is_dir() else self._cached()):
+            raise ValueError(
+                f"no weights of {self.path!r} here: for a model of the hub, accept its licence "
+                f"there and run `hf download {self.path}`; a folder needs config.json and "
+                ".safetensors"
+            )
+
+    def load(self, seed: int) -> tuple[Any, Any, Any]:
+        """The model, its tokenizer, and the LoRA config or None."""
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        path = str(Path(self.path).expanduser()) if Path(self.path).is_dir() else self.path
+        where = {"revision": self.revision, "local_files_only": True}
+        tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left", **where)
+        model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=self.dtype, attn_implementation=self.attn_implementation or "eager", **where
+        )
+        if self.lora is None:
+            return model, tokenizer, None
+        from peft import LoraConfig
+
+        return model, tokenizer, LoraConfig(task_type="CAUSAL_LM", **self.lora)
+
+    def _cached(self) -> bool:
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+
+        def there(file: str) -> bool:
+            return isinstance(try_to_load_from_cache(self.path, file, revision=self.revision), str)
+
+        try:
+            return there("config.json") and (
+                there("model.safetensors") or there("model.safetensors.index.json")
+            )
+        except HFValidationError:
+            return False
+
+
+def number_tokenizer(numbers: int) -> Any:
+    """A word-level tokenizer of 0..numbers-1; like Gemma's it puts <bos> before a text."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = [*SPECIAL, *map(str, range(numbers))]
+    vocabulary = {word: index for index, word in enumerate(words)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
+    tokenizer.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
+        single="<bos> $A", special_tokens=[("<bos>", vocabulary["<bos>"])]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<bos>",
+        eos_token="<eos>",
+        unk_token="<unk>",
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def _has_weights(folder: Path) -> bool:
+    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))

@@ -1,0 +1,140 @@
+# pyright: reportMissingImports=false
+# (datasets comes with an optional extra: types are checked where it is installed.)
+"""ARC-AGI-1: infer the rule of a grid puzzle and apply it (arXiv 1911.01547)."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pkpo_sandbox.gemma2.models import TinyGemma2
+from pkpo_sandbox.gemma2.tasks import DataPaths, Task, text, worded
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Grid = list[list[int]]
+
+INSTRUCTION = (
+    "Each input grid becomes its output grid by one rule. Find the rule and apply it to the last "
+    "input. Write a grid as one line a row, with a blank between cells, and end with the output "
+    "grid.\n"
+)
+LARGEST = 30  # cells on a side
+_ROW = re.compile(r"^[ \t]*\d(?:[ \t]+\d)*[ \t]*$")
+
+
+@dataclass(frozen=True)
+class ArcTask(Task):
+    """Puzzles as the folder ``data/training`` of ARC-AGI-1 has them, one JSON file each.
+
+    A file is {"train": [{"input", "output"}...], "test": [...]} with grids of 0..9, at most 30x30.
+    Each test input is a problem of its own. A completion gets 1 if its last grid is the output,
+    cell by cell, else 0.
+
+    :param conversational: prompts as a user's turn, for models tuned to instructions; else text
+    """
+
+    conversational: bool = True
+
+    def check(self, data: DataPaths, model: Any) -> None:
+        if isinstance(model, TinyGemma2):
+            raise ValueError("model=tiny reads numbers only: give task=arc a pretrained model")
+        if not data.path:
+            raise ValueError(
+                "task=arc needs data.path=..., the folder data/training of ARC-AGI-1 with its .json"
+            )
+        for path in filter(None, (data.path, data.eval_path)):
+            _files(path)
+
+    def load(self, data: DataPaths) -> "tuple[Dataset, Dataset | None]":
+        return self._read(data.path), self._read(data.eval_path) if data.eval_path else None
+
+    def reward(self, prompts: list, completions: list, **columns: Any) -> list[float | None]:
+        return [
+            float(last_grid(text(completion)) == gold)
+            for completion, gold in zip(completions, columns["gold"], strict=True)
+        ]
+
+    def _read(self, path: Any) -> "Dataset":
+        """Rows with prompt, gold, the file's name and the number of the test input."""
+        from datasets import Dataset
+
+        rows = []
+        for file in _files(path):
+            puzzle = _puzzle(file)
+            for number, test in enumerate(puzzle["test"]):
+                prompt = worded(_words(puzzle["train"], test["input"]), self.conversational)
+                row = {"prompt": prompt, "gold": test["output"], "task": file.stem, "test": number}
+                rows.append(row)
+        return Dataset.from_list(rows)
+
+
+def written(grid: Grid) -> str:
+    """A grid as text: one line a row, a blank between cells."""
+    return "\n".join(" ".join(map(str, row)) for row in grid)
+
+
+def last_grid(answer: str) -> Grid | None:
+    """The last run of lines in a text that hold nothing but single digits; None if there is none.
+
+    It need not be a rectangle: only an equal grid is right.
+    """
+    grid: Grid = []
+    for line in reversed(answer.splitlines()):
+        if _ROW.match(line):
+            grid.append([int(cell) for cell in line.split()])
+        elif grid:
+            break
+    return grid[::-1] or None
+
+
+def _words(examples: list[dict[str, Grid]], test: Grid) -> str:
+    parts = [INSTRUCTION]
+    for example in examples:
+        parts += ["Input:", written(example["input"]), "Output:", written(example["output"]), ""]
+    return "\n".join([*parts, "Input:", written(test), "Output:"])
+
+
+def _puzzle(file: Path) -> dict[str, list[dict[str, Grid]]]:
+    """A puzzle, or a ValueError that names the file and what is wrong with it."""
+    try:
+        puzzle = json.loads(file.read_text(encoding="utf-8"))
+        grids = [
+            pair[side]
+            for part in ("train", "test")
+            for pair in puzzle[part]
+            for side in ("input", "output")
+        ]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{file} is no ARC puzzle with train and test pairs of input and output: {error!r}"
+        ) from None
+    for grid in grids:
+        if not _is_grid(grid):
+            raise ValueError(
+                f"{file} has a grid that is not a rectangle of digits, at most {LARGEST} a side: "
+                f"{str(grid)[:60]}"
+            )
+    return puzzle
+
+
+def _is_grid(grid: Any) -> bool:
+    if not isinstance(grid, list) or not 1 <= len(grid) <= LARGEST:
+        return False
+    if not all(isinstance(row, list) and 1 <= len(row) <= LARGEST for row in grid):
+        return False
+    cells = [cell for row in grid for cell in row]
+    same_width = len({len(row) for row in grid}) == 1
+    return same_width and all(type(cell) is int and 0 <= cell <= 9 for cell in cells)
+
+
+def _files(path: str) -> list[Path]:
+    """The puzzles of a folder, or the one that a path names."""
+    place = Path(path).expanduser()
+    files = sorted(place.glob("*.json")) if place.is_dir() else [place]
+    files = [file for file in files if file.suffix == ".json" and file.is_file()]
+    if not files:
+        raise ValueError(f"{path} is neither a folder with .json puzzles nor one such file")
+    return files

@@ -1,0 +1,159 @@
+# pyright: reportMissingImports=false
+# (datasets comes with an optional extra: types are checked where it is installed.)
+"""Name a prime factor of N: a task on which k = 1 stalls, small enough for a CPU and exact values.
+
+The skewed warm-up makes the stall. It teaches the tiny model to answer with some small prime, often
+2 and seldom 19, whatever N is. Half of the prompts are even (easy: 2 is right), the others have no
+prime factor below 7 (hard). With k = 1 the shared weights learn "2" for all prompts before the rare
+successes on hard ones can be told apart; with larger k a prompt that is often solved counts for
+little. It shows the mechanism of arXiv 2505.15201, not a gain on language tasks.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pkpo_sandbox.gemma2.models import TinyGemma2
+from pkpo_sandbox.gemma2.tasks import DataPaths, Task, text
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+PRIMES = (2, 3, 5, 7, 11, 13, 17, 19)
+KS = (1, 2, 4, 8, 16)
+
+
+@dataclass(frozen=True)
+class FactorTask(Task):
+    """Name a prime factor of N.
+
+    :param low: smallest N
+    :param high: N is below this
+    :param n_easy: even prompts, drawn at random; the hard ones are all N whose smallest prime
+        factor is 7 to 19
+    :param data_seed: of that draw
+    :param prior: of the answers 2, 3, ..., 19 in the warm-up; adds up to 1
+    :param warm_up_steps: supervised updates, 0 for none
+    :param warm_up_batch: prompts in each
+    :param warm_up_lr: AdamW's learning rate at its start, which falls to 0
+    """
+
+    low: int = 30
+    high: int = 700
+    n_easy: int = 64
+    data_seed: int = 0
+    prior: tuple[float, ...] = (0.50, 0.20, 0.12, 0.07, 0.05, 0.03, 0.02, 0.01)
+    warm_up_steps: int = 150
+    warm_up_batch: int = 64
+    warm_up_lr: float = 3e-3
+
+    def __post_init__(self) -> None:
+        if len(self.prior) != len(PRIMES) or abs(sum(self.prior) - 1) > 1e-6:
+            raise ValueError(
+                f"prior={list(self.prior)} must be {len(PRIMES)} probabilities that add up to 1, "
+                f"one for each of {PRIMES}"
+            )
+
+    def check(self, data: DataPaths, model: Any) -> None:
+        if data.path or data.eval_path:
+            raise ValueError("task=factor makes its own prompts: leave data.path and eval_path out")
+        if not isinstance(model, TinyGemma2) or model.numbers < self.high:
+            raise ValueError(
+                f"task=factor is worded in numbers below {self.high}, each one token of model=tiny "
+                f"with model.numbers of at least that: {model} does not read it"
+            )
+
+    def numbers(self) -> tuple[list[int], list[int]]:
+        """The easy and the hard N."""
+        everything = range(self.low, self.high)
+        even = [n for n in everything if n % 2 == 0]
+        drawn = np.random.default_rng(self.data_seed).choice(even, self.n_easy, replace=False)
+        hard = [n for n in everything if 7 <= min(prime_factors(n)) <= PRIMES[-1]]
+        return sorted(drawn.tolist()), hard
+
+    def load(self, data: DataPaths) -> "tuple[Dataset, Dataset | None]":
+        from datasets import Dataset
+
+        easy, hard = self.numbers()
+        return Dataset.from_dict({"prompt": [str(n) for n in easy + hard]}), None
+
+    def reward(self, prompts: list, completions: list, **columns: Any) -> list[float | None]:
+        """1 for a prime factor of N and nothing else, 0 for anything else."""
+        return [
+            float(text(answer).strip() in map(str, prime_factors(int(text(prompt)))))
+            for prompt, answer in zip(prompts, completions, strict=True)
+        ]
+
+    def warm_up(self, model: Any, tokenizer: Any, seed: int) -> None:
+        """Teach valid answers: primes from ``prior``, whatever N is, then the end."""
+        import torch
+
+        rng = np.random.default_rng(seed)
+        easy, hard = self.numbers()
+        prompts = np.array(easy + hard)
+        bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+        first = tokenizer.convert_tokens_to_ids("0")
+        optimizer = torch.optim.AdamW(model.parameters(), lr=self.warm_up_lr)
+        decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, max(self.warm_up_steps, 1))
+        model.train()
+        for _ in range(self.warm_up_steps):
+            numbers = rng.choice(prompts, self.warm_up_batch)
+            answers = rng.choice(PRIMES, self.warm_up_batch, p=self.prior)
+            columns = [np.full(self.warm_up_batch, bos), first + numbers, first + answers]
+            ids = torch.as_tensor(
+                np.stack([*columns, np.full(self.warm_up_batch, eos)], axis=1), device=model.device
+            )
+            logits = model(ids[:, :-1]).logits[:, 1:]  # of the answer and of the end
+            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 2:].flatten())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            decay.step()
+
+    def exact(self, model: Any, tokenizer: Any) -> dict[str, float]:
+        """pass@k at temperature 1 over all prompts, the hard ones, and the answers' entropy (nats).
+
+        The chance p of a prompt is Σ P(q)·P(end|q) over its prime factors q; pass@k is 1 - (1-p)^k.
+        """
+        import torch
+
+        easy, hard = self.numbers()
+        first = tokenizer.convert_tokens_to_ids("0")
+        pairs = [(n, q) for n in easy + hard for q in prime_factors(n)]
+        rows = [[tokenizer.bos_token_id, first + n, first + q] for n, q in pairs]
+        prompts = [[tokenizer.bos_token_id, first + n] for n in easy + hard]
+        was_training = model.training
+        model.eval()
+        with torch.no_grad():
+            log_p = model(torch.tensor(rows, device=model.device)).logits.double().log_softmax(-1)
+            answer = model(torch.tensor(prompts, device=model.device)).logits[:, -1].double()
+        model.train(was_training)
+        of_pair = torch.stack(
+            [
+                log_p[row, 1, first + q] + log_p[row, 2, tokenizer.eos_token_id]
+                for row, (_, q) in enumerate(pairs)
+            ]
+        ).exp()
+        chance = dict.fromkeys(easy + hard, 0.0)
+        for (n, _), p in zip(pairs, of_pair.tolist(), strict=True):
+            chance[n] += p
+        values = {}
+        for scope, numbers in (("", easy + hard), ("_hard", hard)):
+            p = np.array([chance[n] for n in numbers])
+            for k in KS:
+                values[f"exact/max_at_{k}{scope}"] = float(np.mean(1 - (1 - p) ** k))
+        entropy = torch.distributions.Categorical(logits=answer).entropy().mean()
+        return {**values, "exact/entropy": float(entropy)}
+
+
+def prime_factors(n: int) -> list[int]:
+    """The distinct prime factors of n ≥ 2, in ascending order."""
+    factors, divisor = [], 2
+    while divisor * divisor <= n:
+        if n % divisor == 0:
+            factors.append(divisor)
+            while n % divisor == 0:
+                n //= divisor
+        divisor += 1
+    return [*factors, n] if n > 1 else factors

@@ -1,0 +1,155 @@
+"""Score answers in processes of their own, each by a deadline.
+
+Checking an answer runs a parser and computer algebra on whatever a policy wrote, and 9^{9^{9^9}}
+may take all memory or never end. Nothing inside the process can be trusted to stop that (a signal
+does not interrupt a long big-integer power), so a worker that misses its deadline is killed.
+"""
+
+import multiprocessing
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+MEMORY_BYTES = 4 * 2**30  # address space of a worker, where the system can limit it
+START_SECONDS = 60.0  # for a worker to start and import what it needs
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    deadline: float  # of its start, and then of its job
+    ready: bool = False
+    job: int | None = None
+
+    @property
+    def busy(self) -> bool:
+        return self.job is not None or not self.ready
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+class Verifier:
+    """Processes that score (gold, answer) pairs.
+
+    An answer that is not scored by its deadline, or whose worker dies of it, scores 0: it is an
+    answer that nobody could check. Workers start when first needed and are shared by all calls.
+
+    :param score: a function (gold, answer) -> reward at the top level of a module, which the
+        workers import; its errors score 0
+    :param workers: processes
+    :param seconds: an answer may take
+    :raises ValueError: if there are no workers or no time
+    """
+
+    def __init__(
+        self, score: Callable[[str, str], float], workers: int = 4, seconds: float = 3.0
+    ) -> None:
+        if workers < 1:
+            raise ValueError(f"workers={workers} must be at least 1")
+        if not seconds > 0:
+            raise ValueError(f"seconds={seconds} must be positive: the time an answer may take")
+        self.score, self.n_workers, self.seconds = score, workers, seconds
+        self.missed = 0  #: workers so far that missed a deadline or died
+        # Not fork: the parent holds threads, and perhaps a GPU.
+        self._context = multiprocessing.get_context("spawn")
+        self._workers: list[_Worker] = []
+
+    def __call__(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """The scores of (gold, answer) pairs, in their order.
+
+        If every answer is hostile it takes pairs/workers times ``seconds`` and a worker's start.
+        """
+        scores = [0.0] * len(pairs)
+        waiting = list(range(len(pairs)))[::-1]
+        while len(self._workers) < min(self.n_workers, len(pairs)):
+            self._workers.append(self._start())
+        while waiting or any(worker.job is not None for worker in self._workers):
+            for worker in list(self._workers):
+                if waiting and not worker.busy:
+                    self._give(worker, waiting, pairs)
+            busy = [worker for worker in self._workers if worker.busy]
+            first = min(worker.deadline for worker in busy)
+            wait([worker.pipe for worker in busy], max(0.0, first - time.monotonic()))
+            for worker in busy:
+                if worker.pipe.poll():
+                    self._receive(worker, scores)
+                elif time.monotonic() >= worker.deadline:
+                    self._replace(worker)
+        return scores
+
+    def close(self) -> None:
+        """Stop the workers; the next call starts others."""
+        for worker in self._workers:
+            worker.stop()
+        self._workers.clear()
+
+    def _start(self) -> _Worker:
+        here, there = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(self.score, there), daemon=True)
+        process.start()
+        there.close()
+        return _Worker(process, here, time.monotonic() + START_SECONDS)
+
+    def _give(self, worker: _Worker, waiting: list[int], pairs: Sequence[tuple[str, str]]) -> None:
+        """Hand the next pair to a worker, unless it has died since its last one."""
+        try:
+            worker.pipe.send(pairs[waiting[-1]])
+        except OSError:
+            self._replace(worker)
+        else:
+            worker.job = waiting.pop()
+            worker.deadline = time.monotonic() + self.seconds
+
+    def _receive(self, worker: _Worker, scores: list[float]) -> None:
+        """Take a worker's score, or its first word, which says that it is ready."""
+        try:
+            value = worker.pipe.recv()
+        except (EOFError, OSError):
+            self._replace(worker)
+            return
+        if worker.job is not None:
+            scores[worker.job] = value
+        worker.ready, worker.job = True, None
+
+    def _replace(self, worker: _Worker) -> None:
+        worker.stop()
+        if not worker.ready:
+            raise RuntimeError(
+                f"a scoring process did not start in {START_SECONDS:g} s or died: see its error "
+                "above; a script that trains needs `if __name__ == '__main__':` around what it runs"
+            )
+        self.missed += 1
+        self._workers[self._workers.index(worker)] = self._start()
+
+
+def _serve(score: Callable[[str, str], float], pipe: Connection) -> None:
+    """A worker's life: pairs in, scores out."""
+    try:
+        import resource
+
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        soft = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_BYTES, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    except ImportError:
+        pass  # a system without such limits
+    try:
+        score("0", "0")  # imports what it needs
+    except Exception as error:
+        if isinstance(error, ImportError):
+            raise
+    pipe.send(None)
+    while True:
+        try:
+            gold, answer = pipe.recv()
+        except (EOFError, KeyboardInterrupt):
+            return
+        try:
+            pipe.send(float(score(gold, answer)))
+        except Exception:
+            pipe.send(0.0)

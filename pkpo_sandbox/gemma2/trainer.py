@@ -1,0 +1,188 @@
+# pyright: reportMissingImports=false
+# (TRL is an optional extra: types are checked where it is installed.)
+"""PKPO for language models: TRL's GRPOTrainer with the advantages of a group replaced."""
+
+from typing import Any
+
+import torch
+from accelerate.utils import gather
+from datasets import Dataset
+from torch import Tensor
+from transformers import TrainerCallback
+from trl.trainer.grpo_trainer import GRPOTrainer
+
+from pkpo_sandbox.gemma2.config import PKPOConfig
+from pkpo_sandbox.gemma2.metrics import SolvedProblems, best_of, group_metrics
+
+PROBLEM = "problem_index"  # the column by which a row of the training set is known
+
+
+class PKPOTrainer(GRPOTrainer):
+    """``GRPOTrainer`` with n · transform(rewards) as advantages (arXiv 2505.15201).
+
+    TRL averages its loss over attempts, hence n times the sum-convention weights. GRPOTrainer has
+    no hook for advantages, so this overrides two of its private methods and nothing else:
+
+    - ``_calculate_rewards`` keeps what it returns, the rewards of all processes;
+    - ``_generate_and_score_completions`` replaces the advantages before TRL shuffles and splits
+      them. A tripwire compares TRL's own advantages with those that the kept rewards imply, and
+      stops training if TRL ever lays its rows out differently.
+
+    In evaluation nothing is trained: there the groups are only measured.
+
+    :param model: a model or the path of one, as for ``GRPOTrainer``
+    :param reward_funcs: f(prompts, completions, **columns) -> list of rewards, None where an
+        attempt cannot be scored; a completion is a str, or messages if the prompt is
+    :param args: the settings
+    :param train_dataset: rows with a ``prompt``; one row is one problem
+    :param kwargs: of ``GRPOTrainer``: ``eval_dataset``, ``processing_class``, ``peft_config``, ...
+    :raises ValueError: if the settings are not a ``PKPOConfig``, or the data do not fill a batch
+    """
+
+    args: PKPOConfig
+
+    def __init__(
+        self,
+        model: Any,
+        reward_funcs: Any,
+        args: PKPOConfig,
+        train_dataset: Dataset,
+        callbacks: list[TrainerCallback] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(args, PKPOConfig):
+            raise ValueError(f"args is a {type(args).__name__}: give a PKPOConfig")
+        _check_data(args, train_dataset)
+        if kwargs.get("eval_dataset") is not None:
+            _check_evaluation(args)
+        self.objective = args.make_objective()
+        self.n_problems = len(train_dataset)
+        super().__init__(
+            model=model,
+            reward_funcs=reward_funcs,
+            args=args,
+            train_dataset=train_dataset.add_column(PROBLEM, list(range(self.n_problems))),
+            callbacks=[*(callbacks or []), SolvedProblems(self.n_problems)],
+            **kwargs,
+        )
+
+    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
+        self._reward_parts = super()._calculate_rewards(*args, **kwargs)
+        return self._reward_parts
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        output = super()._generate_and_score_completions(inputs)
+        model: Any = self.model
+        training = model.training
+        n: Any = self.num_generations if training else self.num_generations_eval
+        # 1. the rewards of all processes (groups, n), NaN where no function could score an attempt
+        parts = self._reward_parts
+        flat = (parts * self.reward_weights.to(parts.device)).nansum(dim=1)
+        flat = flat.masked_fill(parts.isnan().all(dim=1), torch.nan)
+        start = self.accelerator.process_index * len(inputs)
+        here = slice(start, start + len(inputs))
+        # 2. the tripwire
+        _check_layout(flat, n, output["advantages"], here)
+        rewards = flat.view(-1, n)
+        metrics = group_metrics(rewards, self.args.solved_at)
+        if training:
+            # 3. the transform; nothing centres or scales it afterwards
+            remaining = self._remaining()
+            weights = self.objective.weights(rewards, remaining)
+            advantages = (n * weights).flatten().to(output["advantages"])
+            output["advantages"] = advantages[here]
+            _replace_last(self._logs["advantages"], advantages.tolist())
+            # 4. what happened
+            values = self.objective.values(remaining)
+            metrics["zero_signal"] = (weights == 0).all(dim=1).float().tolist()
+            if "k" in values:
+                metrics["max_at_k"] = best_of(rewards, values["k"]).tolist()
+                self._metrics["train"]["k"] = [values["k"]]
+            self._metrics["train"]["rollout/solved"] = [self._solve(inputs, rewards)]
+        for name, per_group in metrics.items():
+            # TRL's log averages these lists, and so weighs all groups of a logging step alike.
+            key = f"rollout/{name}" if training else name
+            self._metrics["train" if training else "eval"][key].extend(per_group)
+        return output
+
+    def _remaining(self) -> float:
+        """The part of training still to come, a function of the step alone: resume-safe."""
+        return 1 - self.state.global_step / self.state.max_steps
+
+    def _solve(self, inputs: list[dict[str, Any]], rewards: Tensor) -> float:
+        """Note the solved problems of all processes; the cumulative solve rate."""
+        # On resume the callback is another instance, so it is looked up each time.
+        callbacks = self.callback_handler.callbacks
+        (solved,) = (callback for callback in callbacks if isinstance(callback, SolvedProblems))
+        if solved.n_problems != self.n_problems:
+            raise ValueError(
+                f"the checkpoint is of {solved.n_problems} problems, but the training set has "
+                f"{self.n_problems}: resume on the same data"
+            )
+        local = torch.tensor([row[PROBLEM] for row in inputs], device=rewards.device)
+        problems: Any = gather(local)
+        problems = problems.view_as(rewards)
+        if not (problems == problems[:, :1]).all():
+            raise RuntimeError("a group holds attempts at several problems: " + _PIN)
+        won = (rewards >= self.args.solved_at).any(dim=1)
+        return solved.add(problems[won, 0].tolist())
+
+
+_PIN = (
+    "this version of TRL lays its rows out in another way than 1.16, for which pkpo_sandbox was "
+    "written; nothing has been trained on it. Install trl>=1.16,<1.17"
+)
+
+
+def _check_layout(flat: Tensor, n: int, advantages: Tensor, here: slice) -> None:
+    """Compare TRL's advantages of this process with those that the kept rewards imply.
+
+    :param flat: (rows of all processes,), the groups one after another
+    :param advantages: (rows of this process,) by TRL, which are g - mean g, and 0 where unscorable
+    :raises RuntimeError: if they differ
+    """
+    if flat.numel() % n == 0:
+        rewards = flat.view(-1, n)
+        centred = rewards - rewards.nanmean(dim=1, keepdim=True)
+        expected = centred.flatten().nan_to_num(0.0)[here].to(advantages)
+        tolerance = 1e-5 * float(flat.nan_to_num(0.0).abs().max())
+        if expected.shape == advantages.shape and torch.allclose(
+            advantages, expected, rtol=1e-4, atol=tolerance
+        ):
+            return
+    raise RuntimeError("TRL's advantages are not g - mean g of the rewards it gave: " + _PIN)
+
+
+def _replace_last(log: Any, values: list[float]) -> None:
+    """Put values in place of as many at the end of a deque."""
+    for _ in range(min(len(values), len(log))):
+        log.pop()
+    log.extend(values)
+
+
+def _check_evaluation(args: PKPOConfig) -> None:
+    n = args.num_generations_eval or args.num_generations
+    rows = args.per_device_eval_batch_size * args.world_size
+    if rows % n:
+        raise ValueError(
+            f"an evaluation batch of {rows} attempts does not hold whole groups of {n}: make "
+            "per_device_eval_batch_size times the processes a multiple of num_generations_eval"
+        )
+
+
+def _check_data(args: PKPOConfig, train_dataset: Any) -> None:
+    if not isinstance(train_dataset, Dataset):
+        raise ValueError(
+            f"train_dataset is a {type(train_dataset).__name__}: give a datasets.Dataset, whose "
+            "size the cumulative solve rate is divided by"
+        )
+    if PROBLEM in train_dataset.column_names:
+        raise ValueError(f"train_dataset has a column {PROBLEM!r} of its own: rename it")
+    assert args.generation_batch_size is not None  # TRL fills it in
+    prompts = args.generation_batch_size // args.num_generations
+    if len(train_dataset) < prompts:
+        raise ValueError(
+            f"train_dataset has {len(train_dataset)} prompts, but a generation batch takes "
+            f"{prompts} and TRL would train on none: lower per_device_train_batch_size, "
+            "gradient_accumulation_steps or generation_batch_size"
+        )

@@ -1,0 +1,300 @@
+"""``pkpo-gemma2`` as its users meet it: commands, files, and errors in one line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("trl", reason="the Gemma-2 room needs the extra gemma2")
+
+import pandas as pd
+from hydra import compose, initialize_config_module
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from pkpo_sandbox.gemma2 import app
+from pkpo_sandbox.gemma2.models import PretrainedGemma2, TinyGemma2
+from pkpo_sandbox.runs import load_runs
+
+ROOT = Path(__file__).parents[2]
+SHORT = ("training.max_steps=2", "training.logging_steps=1", "task.warm_up_steps=2")
+SHORT += ("training.per_device_train_batch_size=32",)
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*gradient_checkpointing:FutureWarning",  # transformers 5.23 within TRL 1.16
+)
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
+
+
+def pkpo_gemma2(*overrides: str, cwd: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "pkpo_sandbox.gemma2", *overrides]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def composed(*overrides: str, **kwargs):
+    with initialize_config_module("pkpo_sandbox.conf", version_base="1.3"):
+        return compose("gemma2", list(overrides), **kwargs)
+
+
+def run_here(folder: Path, *overrides: str) -> Path:
+    """Run the app's task in this process, in the folder that Hydra would give it."""
+    config = composed(*overrides, return_hydra_config=True)
+    folder = folder / app.run_id(_root_=config)
+    folder.mkdir(parents=True, exist_ok=True)
+    config.hydra.runtime.output_dir = str(folder)
+    HydraConfig.instance().set_config(config)
+    app.train(composed(*overrides))
+    return folder
+
+
+def test_the_trainer_loads_no_sb3():
+    code = "import sys, pkpo_sandbox.gemma2 as g; g.PKPOTrainer; "
+    code += "print('trl' in sys.modules, 'stable_baselines3' in sys.modules)"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    assert output.strip() == "True False"
+
+
+def test_a_run_writes_what_the_toys_write(tmp_path):
+    folder = run_here(tmp_path, *SHORT, "objective.k=2", "seed=3")
+    files = sorted(path.name for path in folder.iterdir())
+    assert files == ["config.yaml", "model", "progress.csv", "summary.json"]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["config"]["objective"]["k"] == 2
+    assert summary["seed"] == 3
+    assert summary["device"] == "cpu"
+    assert {"trl", "transformers", "torch"} <= set(summary["versions"])
+    final = summary["final"]
+    assert final["train/n_updates"] == 2
+    assert final["train/k"] == 2
+    names = {f"rollout/{kind}_at_{k}" for kind in ("pass", "max") for k in (1, 2, 4, 8, 16)}
+    names |= {"rollout/solved", "rollout/zero_signal", "train/entropy", "exact/max_at_8_hard"}
+    assert names <= set(final)
+    progress = pd.read_csv(folder / "progress.csv")
+    assert progress["train/n_updates"].tolist() == [0, 1, 2]
+    assert progress["rollout/solved"].dropna().is_monotonic_increasing
+    row = load_runs(tmp_path).iloc[0]
+    assert row["config.objective.k"] == 2
+    assert row["final.exact/max_at_1"] == final["exact/max_at_1"]
+    saved = PretrainedGemma2(str(folder / "model"))
+    saved.check(use_cpu=True)
+    model, tokenizer, _ = saved.load(seed=0)
+    from pkpo_sandbox.gemma2.tasks.factor import FactorTask
+
+    exact = FactorTask().exact(model, tokenizer)
+    assert exact["exact/max_at_1"] == pytest.approx(final["exact/max_at_1"], abs=1e-6)
+
+
+def test_the_same_config_and_seed_give_the_same_files(tmp_path):
+    first, again = (run_here(tmp_path / name, *SHORT) for name in "ab")
+    tables = [pd.read_csv(folder / "progress.csv") for folder in (first, again)]
+    kept = [name for name in tables[0] if not name.startswith("time/")]
+    pd.testing.assert_frame_equal(tables[0][kept], tables[1][kept])
+    weights = [(folder / "model" / "model.safetensors").read_bytes() for folder in (first, again)]
+    assert weights[0] == weights[1]
+
+
+def test_a_finished_run_is_not_run_again(tmp_path, capsys):
+    folder = run_here(tmp_path, *SHORT)
+    before = (folder / "summary.json").stat().st_mtime_ns
+    assert run_here(tmp_path, *SHORT) == folder
+    assert "finished before" in capsys.readouterr().out
+    assert (folder / "summary.json").stat().st_mtime_ns == before
+
+
+def test_an_interrupted_run_continues_from_its_checkpoint(tmp_path, monkeypatch):
+    """Stopped after its checkpoint at update 2 of 4, and started again with the same command."""
+    settings = [*SHORT, "training.max_steps=4", "training.save_strategy=steps"]
+    settings += ["+training.save_steps=2", "schedule=step"]
+    whole = run_here(tmp_path / "whole", *settings)
+
+    from pkpo_sandbox.gemma2 import metrics
+
+    original = metrics.ProgressLog.on_log
+
+    def interrupted(self, args, state, control, **kwargs):
+        if state.global_step == 3:
+            raise KeyboardInterrupt
+        original(self, args, state, control, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(metrics.ProgressLog, "on_log", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_here(tmp_path / "cut", *settings)
+    resumed = run_here(tmp_path / "cut", *settings)
+    tables = [pd.read_csv(folder / "progress.csv") for folder in (whole, resumed)]
+    kept = [name for name in tables[0] if "time/" not in name and name != "train/mean_loss"]
+    pd.testing.assert_frame_equal(tables[0][kept], tables[1][kept])
+    assert tables[1]["train/k"].dropna().tolist() == [8, 8, 1, 1]
+
+
+@pytest.mark.parametrize("objective", options("objective"))
+def test_every_objective_config_trains(objective, tmp_path):
+    folder = run_here(tmp_path, *SHORT, f"objective={objective}", "training.max_steps=1")
+    assert json.loads((folder / "summary.json").read_text())["final"]["train/n_updates"] == 1
+
+
+@pytest.mark.parametrize("schedule", options("schedule"))
+def test_every_schedule_config_trains(schedule, tmp_path):
+    folder = run_here(tmp_path, *SHORT, f"schedule={schedule}", "training.max_steps=1")
+    start = 4 if schedule == "constant" else 8
+    assert json.loads((folder / "summary.json").read_text())["final"]["train/k"] == start
+
+
+@pytest.mark.parametrize("model", [name for name in options("gemma2/model") if name != "tiny"])
+def test_every_pretrained_model_config_describes_a_model(model):
+    config = composed(f"model={model}", "task=math", "++model.path=somewhere", "data.path=x")
+    from hydra.utils import instantiate
+
+    described = instantiate(OmegaConf.to_container(config.model), _convert_="all")
+    assert isinstance(described, PretrainedGemma2)
+    assert (described.lora is not None) == model.endswith("lora")
+    assert config.training.max_steps == 3000
+
+
+@pytest.mark.parametrize("experiment", options("gemma2/experiment"))
+def test_every_experiment_composes_and_sweeps(experiment):
+    config = composed(f"experiment={experiment}", return_hydra_config=True)
+    assert config.name == experiment
+    assert config.hydra.mode.name == "MULTIRUN"
+    assert "Step,start:8,end:1,at:0.5" in config.hydra.sweeper.params["objective.k"]
+    assert config.training.num_generations == 16
+    if experiment != "gemma2_factor":
+        assert 0.5 * config.training.max_steps == 1500  # where the paper anneals
+        assert config.model.path == "google/gemma-2-2b-it"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["+foo=1"], "unknown key foo"),
+        (["+data.foo=1"], "unknown key data.foo"),
+        (["seed=-1"], "seed=-1 must be at least 0"),
+        (["+training.foo=1"], "unexpected keyword argument 'foo'"),
+        (["+training.seed=1"], "training.seed is set elsewhere"),
+        (["+training.loss_type=grpo"], "loss_type='grpo' must be 'dr_grpo' or 'luspo'"),
+        (["objective.k=32"], "k = 32 exceeds n = 16"),
+        (["task=math"], "model=tiny reads numbers only"),
+        (["data.path=x"], "task=factor makes its own prompts"),
+        (["model=gemma2_2b_it"], "task=factor is worded in numbers"),
+        (["model=gemma2_2b_it", "task=math"], "task=math needs data.path="),
+        (["model=gemma2_2b_it", "task=arc"], "task=arc needs data.path="),
+        (["experiment=paper_math"], "task=math needs data.path="),
+        (["model=gemma2_2b_it", "task=arc", "data.path=/nowhere"], "neither a folder with .json"),
+        (["task.warm_up=3"], "Could not override 'task.warm_up'"),
+        (["model=nope"], "Could not find 'model/nope'"),
+        (["objective._target_=no.such"], "cannot be imported"),
+    ],
+)
+def test_a_mistake_gives_a_readable_error_and_leaves_no_files(overrides, message, tmp_path):
+    with pytest.raises((HydraException, ValueError), match=message):
+        run_here(tmp_path, *overrides)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def puzzle(folder: Path) -> Path:
+    pair = {"input": [[1]], "output": [[2]]}
+    (folder / "a.json").write_text(json.dumps({"train": [pair], "test": [pair]}))
+    return folder
+
+
+def test_missing_weights_and_gpu_are_said_before_anything_is_loaded(tmp_path, monkeypatch):
+    import torch
+
+    def unwanted(*args, **kwargs):
+        raise AssertionError("something was loaded")
+
+    for kind in (PretrainedGemma2, TinyGemma2):
+        monkeypatch.setattr(kind, "load", unwanted)
+    command = ["model=gemma2_2b_it", "task=arc", f"data.path={puzzle(tmp_path)}"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(HydraException, match="google/gemma-2-2b-it needs a GPU and there is none"):
+        run_here(tmp_path / "runs", *command)
+    with pytest.raises(HydraException, match=r"no weights of .*hf download google/gemma-2-2b-it"):
+        run_here(tmp_path / "runs", *command, "+training.use_cpu=true")
+    with pytest.raises(HydraException, match="no weights of '/nowhere'"):
+        run_here(tmp_path / "runs", *command, "+training.use_cpu=true", "model.path=/nowhere")
+    with pytest.raises(HydraException, match="does not apply Gemma-2's soft-capping"):
+        run_here(tmp_path / "runs", *command, "model.attn_implementation=sdpa")
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_the_real_thing_end_to_end_on_a_folder_of_weights(lora, tmp_path):
+    """MATH on a tiny Gemma-2 saved as a pretrained one is: a folder with a chat template."""
+    from .conftest import TEMPLATE
+
+    model, tokenizer, _ = TinyGemma2(numbers=20).load(seed=0)
+    tokenizer.chat_template = TEMPLATE
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path / "weights")
+    rows = [{"problem": str(i), "solution": "\\boxed{1}"} for i in range(4)]
+    rows += [{"problem": " ".join("1" * 100), "solution": "\\boxed{1}"}]
+    pd.DataFrame(rows).to_parquet(tmp_path / "math.parquet")
+    folder = run_here(
+        tmp_path / "runs",
+        "model=gemma2_2b_it" + ("_lora" if lora else ""),
+        "task=math",
+        f"data.path={tmp_path / 'math.parquet'}",
+        f"data.eval_path={tmp_path / 'math.parquet'}",
+        f"model.path={tmp_path / 'weights'}",
+        "model.dtype=float32",
+        "+training.use_cpu=true",
+        "+training.bf16=false",
+        "+training.gradient_checkpointing=false",
+        "+training.disable_tqdm=true",
+        "training.max_steps=1",
+        "training.max_completion_length=4",
+        "training.logging_steps=1",
+        "training.eval_strategy=steps",
+    )
+    final = json.loads((folder / "summary.json").read_text())["final"]
+    assert {"eval/pass_at_16", "rollout/pass_at_16", "rollout/solved"} <= set(final)
+    assert (folder / "model" / "adapter_model.safetensors").exists() == lora
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [("+foo=1", "unknown key foo"), ("objective.k=32", "k = 32 exceeds n = 16")],
+)
+def test_the_command_prints_an_error_without_a_traceback(override, message, tmp_path):
+    result = pkpo_gemma2(override, cwd=tmp_path)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) < 15
+
+
+@pytest.mark.slow
+def test_the_experiment_sweeps_and_its_figure_is_drawn(tmp_path):
+    sweep = ["experiment=gemma2_factor", "seed=0", *SHORT]
+    result = pkpo_gemma2(*sweep, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    from pkpo_sandbox import figures
+
+    paths = figures.make("gemma2_factor", tmp_path / "runs", tmp_path / "out")
+    table = pd.read_csv(paths[-1])
+    assert table["update"].tolist() == [0, 1, 2] * 4
+    assert table["k"].tolist() == [1, 1, 1, 4, 4, 4, 8, 8, 8, 8, 8, 1]
+    assert table["schedule"].tolist() == ["constant"] * 9 + ["8 then 1"] * 3
+
+
+@pytest.mark.slow
+def test_two_processes_run_the_app(tmp_path):
+    """As `accelerate launch` on several GPUs would, here by torchrun on CPUs."""
+    import os
+
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
+    launcher += ["--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0", "-m", "pkpo_sandbox.gemma2"]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [*launcher, *SHORT], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    row = load_runs(tmp_path / "runs").iloc[0]
+    assert row["final.train/n_updates"] == 2

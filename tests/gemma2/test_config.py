@@ -1,0 +1,122 @@
+"""Settings: what would bias the estimator is refused with its reason."""
+
+import json
+
+import pytest
+
+pytest.importorskip("trl", reason="the Gemma-2 room needs the extra gemma2")
+
+import torch
+from omegaconf import OmegaConf
+
+from pkpo_sandbox import transforms
+from pkpo_sandbox.gemma2 import PKPOConfig
+from pkpo_sandbox.gemma2.objective import NAMES, Objective
+from pkpo_sandbox.schedules import Linear, Step
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*gradient_checkpointing:FutureWarning",  # transformers 5.23 within TRL 1.16
+)
+
+
+def settings(**given):
+    fixed = {"output_dir": "unused", "use_cpu": True, "bf16": False, "report_to": "none"}
+    fixed |= {"gradient_checkpointing": False, "per_device_train_batch_size": 16}
+    return PKPOConfig(**{**fixed, **given})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"loss_type": "dapo"}, "loss_type='dapo' must be 'dr_grpo' or 'luspo': .* lengths"),
+        ({"loss_type": "grpo"}, "loss_type='grpo' must be"),
+        ({"loss_type": "bnpo"}, "loss_type='bnpo' must be"),
+        ({"scale_rewards": "group"}, "scale_rewards='group' must be 'none': .* cancels k"),
+        ({"scale_rewards": True}, "scale_rewards='group' must be 'none'"),
+        ({"scale_rewards": "batch"}, "scale_rewards='batch' must be 'none'"),
+        ({"multi_objective_aggregation": "normalize_then_sum"}, "summed first"),
+        ({"mask_truncated_completions": True}, "give truncated ones reward 0"),
+        ({"top_p": 0.9}, "top_p=0.9 must be 1.0: .* i.i.d."),
+        ({"top_k": 50}, "top_k=50 must be 0: .* i.i.d."),
+        ({"min_p": 0.1}, "min_p=0.1 must be None or 0.0: .* i.i.d."),
+        ({"repetition_penalty": 1.1}, "repetition_penalty=1.1 must be 1.0: .* i.i.d."),
+        ({"vllm_structured_outputs_regex": "a+"}, "must be None: .* i.i.d."),
+        ({"generation_kwargs": {"num_beams": 4}}, "generation_kwargs sets num_beams"),
+        ({"top_entropy_quantile": 0.2}, "top_entropy_quantile=0.2 must be 1.0"),
+        ({"off_policy_mask_threshold": 0.5}, "off_policy_mask_threshold=0.5 must be None"),
+        ({"restore_callback_states_from_checkpoint": False}, "would start from 0 on resume"),
+        ({"k": None}, "objective='pkpo' needs k"),
+        ({"k": 17}, "at 0 %: k = 17 exceeds n = 16"),
+        ({"k": 0}, "k = 0 is below 1"),
+        ({"k": Step(8, 32, at=0.9)}, "at 90 %: k = 32 exceeds n = 16"),
+        ({"k": 16, "baseline": "loo"}, "baseline 'loo' with k = 16 needs n > k"),
+        ({"baseline": "mean"}, "unknown baseline 'mean'"),
+        ({"objective": "ppo"}, "objective='ppo' is not a transform: choose one of pkpo, "),
+        ({"objective": "no.such"}, "cannot be imported"),
+        ({"objective": "rloo"}, "objective='rloo' .* unexpected keyword argument 'k'"),
+        ({"objective": "rs_grpo", "k": None}, "missing a required argument: 'beta'"),
+    ],
+)
+def test_a_setting_that_would_bias_the_estimate_is_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        settings(**{"k": 4, **given})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"beta": 0.01},
+        {"num_iterations": 2},
+        {"loss_type": "luspo"},
+        {"temperature": 0.7},
+        {"generation_kwargs": {"stop_strings": ["END"]}},
+        {"baseline": "loo"},
+        {"k": Linear(16, 1)},
+        {"entropy_coef": 0.01},
+    ],
+)
+def test_what_keeps_the_estimate_exact_may_be_set(given):
+    assert settings(**{"k": 4, **given}).loss_type in ("dr_grpo", "luspo")
+
+
+def test_a_config_can_be_logged_with_a_schedule():
+    values = json.loads(settings(k=Step(8, 1)).to_json_string())
+    assert values["k"] == "Step(start=8, end=1, at=0.5)"
+
+
+def test_every_objective_of_the_sandbox_is_known_by_name(pytestconfig):
+    folder = pytestconfig.rootpath / "conf" / "objective"
+    targets = {OmegaConf.load(path)["_target_"] for path in folder.glob("*.yaml")}  # type: ignore[index]
+    assert targets
+    assert {t.removeprefix("pkpo_sandbox.transforms.") for t in targets} <= set(NAMES)
+    assert all(callable(getattr(transforms, name)) for name in NAMES)
+
+
+def test_an_objective_of_ones_own_must_give_one_weight_an_attempt(monkeypatch):
+    monkeypatch.setattr(transforms, "total", lambda rewards: rewards.sum(-1), raising=False)
+    with pytest.raises(ValueError, match=r"weights of shape \(1,\) for rewards of shape \(1, 4\)"):
+        Objective("pkpo_sandbox.transforms.total").check(4)
+
+
+@pytest.mark.parametrize("name", ["pkpo", "rloo", "grpo", "tail_rl"])
+def test_a_single_scorable_attempt_cannot_be_compared_and_has_no_weight(name):
+    coefficients = {"k": 1} if name == "pkpo" else {}
+    rewards = torch.tensor([[1.0, torch.nan, torch.nan], [1.0, 0.0, torch.nan]])
+    weights = Objective(name, **coefficients).weights(rewards, 1.0)
+    assert weights[0].tolist() == [0, 0, 0]
+    assert weights[1, 0] > 0 > weights[1, 1]
+
+
+@pytest.mark.parametrize(
+    ("baseline", "scorable", "zero"),
+    [("loo_minus_one", 3, True), ("loo_minus_one", 4, False), ("loo", 4, True), ("loo", 5, False)],
+)
+def test_too_few_scorable_attempts_have_no_weights(baseline, scorable, zero):
+    rewards = torch.arange(8.0).unsqueeze(0)
+    rewards[:, scorable:] = torch.nan
+    weights = Objective("pkpo", k=4, baseline=baseline).weights(rewards, 1.0)
+    assert (weights == 0).all() == zero
+    assert (weights[:, scorable:] == 0).all()
+    if not zero:
+        expected = transforms.pkpo(torch.arange(float(scorable)), 4, baseline)
+        torch.testing.assert_close(weights[0, :scorable], expected)
