@@ -406,6 +406,11 @@ class GroupPolicyGradient(BaseAlgorithm):
             loss.backward()
             parameters = (p for group in optimizer.param_groups for p in group["params"])
             grad_norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+            if not torch.isfinite(grad_norm):
+                raise ValueError(
+                    "the gradient is not finite, and the policy was not updated on it: look for NaN "
+                    "in the observations, or lower learning_rate"
+                )
             optimizer.step()
             losses = {"loss": loss, "entropy": mean_entropy, "grad_norm": grad_norm}
         self._n_updates += self.n_epochs

@@ -962,3 +962,26 @@ def test_the_best_of_four_is_learned_on_the_bandit():
 def test_the_mean_is_learned_with_k_one():
     # 0.5 for sure beats 0.32 and 0.1 in the mean.
     assert final_probabilities(k=1, updates=500)[0] > 0.97
+
+
+class NaNObservation(gymnasium.Env):
+    """One-step episodes whose observation is not a number."""
+
+    observation_space = spaces.Box(-1, 1, (1,))
+    action_space = spaces.Box(-1, 1, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.array([np.nan], dtype=np.float32), {}
+
+    def step(self, action):
+        return np.array([0.0], dtype=np.float32), float(action[0]), True, False, {}
+
+
+def test_a_nan_observation_stops_training_before_the_policy_is_harmed():
+    model = PKPO("MlpPolicy", NaNObservation(), k=1, group_size=2, n_groups=1, seed=0)
+    before = {name: value.clone() for name, value in model.policy.state_dict().items()}
+    with pytest.raises(ValueError, match=r"not finite|invalid values"):
+        model.learn(2)
+    for name, value in model.policy.state_dict().items():
+        assert torch.equal(value, before[name])
