@@ -12,7 +12,6 @@ from pkpo_sandbox.gemma2.app import CONFIG
 from pkpo_sandbox.runs import complete_sweep, curves
 
 APP = CONFIG  # pkpo-gemma2 trains what this figure shows
-APP = "gemma2"
 LOGGED = {
     "k": "train/k",
     "update": "train/n_updates",

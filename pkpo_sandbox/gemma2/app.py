@@ -209,6 +209,12 @@ def versions() -> dict[str, str]:
 _TARGETS: dict[str, Any] = {name: {"_target_": ""} for name in ("model", "task", "objective")}
 ConfigStore.instance().store(name="gemma2_schema", node=GemmaConfig)
 OmegaConf.register_new_resolver("run_id", run_id, replace=True)
-main = hydra.main(version_base="1.3", config_path="pkg://pkpo_sandbox.conf", config_name=CONFIG)(
-    train
-)
+
+
+def main() -> None:
+    """The command ``pkpo-gemma2``; modules in the working directory can be named in configs."""
+    sys.path.insert(0, os.getcwd())
+    decorate = hydra.main(
+        version_base="1.3", config_path="pkg://pkpo_sandbox.conf", config_name=CONFIG
+    )
+    decorate(train)()

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from pkpo_sandbox.gemma2 import app
 from pkpo_sandbox.gemma2.models import PretrainedGemma2, TinyGemma2
-from pkpo_sandbox.runs import load_runs
+from pkpo_sandbox.runs import load_runs, read_runs
 
 ROOT = Path(__file__).parents[2]
 SHORT = ("training.max_steps=2", "training.logging_steps=1", "task.warm_up_steps=2")
@@ -277,11 +277,29 @@ def test_the_experiment_sweeps_and_its_figure_is_drawn(tmp_path):
     assert result.returncode == 0, result.stderr
     from pkpo_sandbox import figures
 
-    paths = figures.make("gemma2_factor", tmp_path / "runs", tmp_path / "out")
+    folders = figures.folders("gemma2_factor", tmp_path / "runs", sweep[1:])
+    paths = figures.make("gemma2_factor", read_runs(folders), tmp_path / "out")
     table = pd.read_csv(paths[-1])
     assert table["update"].tolist() == [0, 1, 2] * 4
     assert table["k"].tolist() == [1, 1, 1, 4, 4, 4, 8, 8, 8, 8, 8, 1]
     assert table["schedule"].tolist() == ["constant"] * 9 + ["8 then 1"] * 3
+
+
+@pytest.mark.slow
+def test_a_task_of_ones_own_is_a_module_and_a_config_file(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from pkpo_sandbox.gemma2.tasks.factor import FactorTask\n"
+        "class Sevens(FactorTask):\n"
+        "    def reward(self, prompts, completions, **columns):\n"
+        "        return [float(answer == '7') for answer in completions]\n"
+    )
+    (tmp_path / "my_conf" / "task").mkdir(parents=True)
+    (tmp_path / "my_conf" / "task" / "sevens.yaml").write_text("_target_: mine.Sevens\n")
+    sweep = [*SHORT[:2], "+task.warm_up_steps=60", "training.max_steps=60"]
+    result = pkpo_gemma2("--config-dir", "my_conf", "task=sevens", *sweep, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    final = load_runs(tmp_path / "runs").iloc[0]
+    assert final["final.rollout/pass_at_1"] > 0.5  # 7 % after the warm-up
 
 
 @pytest.mark.slow
