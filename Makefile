@@ -11,10 +11,12 @@ EXPERIMENTS := risk_1d risk_bandit gradient_variance sample_weights unblock anne
 
 reproduce: $(STAMP)  ## train every experiment, then draw every figure
 	set -e; for name in $(EXPERIMENTS); do \
-		$(BIN)/pkpo-train experiment=$$name hydra/launcher=joblib; done
+		$(BIN)/pkpo-train experiment=$$name hydra/launcher=joblib; \
+		$(BIN)/pkpo-figures $$name & drawing="$$drawing $$!"; \
+	done; for process in $$drawing; do wait $$process; done
 	if $(BIN)/python -c "import trl" 2> /dev/null; then \
-		$(BIN)/pkpo-gemma2 experiment=gemma2_factor hydra/launcher=joblib; fi
-	$(BIN)/pkpo-figures
+		$(BIN)/pkpo-gemma2 experiment=gemma2_factor hydra/launcher=joblib && \
+		$(BIN)/pkpo-figures gemma2_factor; fi
 
 test: check  ## lint, types and every test, those of the language model included
 	$(BIN)/pytest -n 2

@@ -1,5 +1,6 @@
 """Policy gradients on jointly transformed group returns, as a Stable-Baselines3 algorithm."""
 
+import math
 import sys
 import time
 from collections import deque
@@ -68,7 +69,7 @@ class GroupPolicyGradient(BaseAlgorithm):
     afterwards. With ``clip_range`` the loss is PPO's clipped surrogate with w_i as advantage.
 
     Inherits from SB3's ``BaseAlgorithm`` and implements ``_setup_model`` and ``learn``;
-    overrides ``_wrap_env`` and ``set_env`` (groups), ``dump_logs`` and
+    overrides ``_wrap_env`` and ``set_env`` (groups), ``dump_logs``, ``_excluded_save_params`` and
     ``_get_torch_save_params`` (the optimizer's state).
 
     :param policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy", or a subclass of SB3's
@@ -85,8 +86,9 @@ class GroupPolicyGradient(BaseAlgorithm):
     :param n_epochs: gradient steps on each iteration's episodes; more than 1 needs ``clip_range``
     :param clip_range: probability ratios are clipped to 1 ± this number (or schedule); None for
         the plain policy gradient
-    :param ent_coef: weight of the mean entropy per step, added to the objective
-    :param max_grad_norm: the gradient is clipped to this norm
+    :param ent_coef: weight of the mean entropy per step, added to the objective; a number of at
+        least 0 or a schedule
+    :param max_grad_norm: the gradient is clipped to this norm; ``float("inf")`` for no clipping
     :param policy_kwargs: arguments of the policy: ``net_arch``, ``activation_fn``, ``fixed_std``
     :param stats_window_size: rollout statistics are over the last so many groups, in whole
         iterations
@@ -116,7 +118,7 @@ class GroupPolicyGradient(BaseAlgorithm):
         learning_rate: float | Schedule = 3e-3,
         n_epochs: int = 1,
         clip_range: float | Schedule | None = None,
-        ent_coef: float = 0.0,
+        ent_coef: float | Schedule = 0.0,
         max_grad_norm: float = 0.5,
         policy_kwargs: dict[str, Any] | None = None,
         stats_window_size: int = 100,
@@ -132,6 +134,8 @@ class GroupPolicyGradient(BaseAlgorithm):
         if env is not None:
             env = self._wrap_env(env, verbose)
             _check_spaces(env)
+        elif _init_setup_model:
+            raise ValueError("env=None: give an id, a Gymnasium env or an SB3 VecEnv")
         super().__init__(
             policy,
             env,
@@ -170,8 +174,12 @@ class GroupPolicyGradient(BaseAlgorithm):
         self.policy.set_training_mode(False)
 
     def _check_settings(self) -> None:
-        if self.n_epochs < 1:
-            raise ValueError(f"n_epochs must be at least 1, got {self.n_epochs}")
+        if (
+            isinstance(self.n_epochs, bool)
+            or not isinstance(self.n_epochs, int)
+            or self.n_epochs < 1
+        ):
+            raise ValueError(f"n_epochs must be an integer of at least 1, got {self.n_epochs!r}")
         if self.n_epochs > 1 and self.clip_range is None:
             raise ValueError(
                 f"n_epochs={self.n_epochs} trains again on episodes of an older policy, which "
@@ -182,19 +190,33 @@ class GroupPolicyGradient(BaseAlgorithm):
                 "use_sde=True gives all attempts the same exploration noise, but the attempts "
                 "of a group must be independent: leave it out"
             )
-        for name in ("learning_rate", "max_grad_norm", "clip_range"):
+        if self.max_grad_norm is None:
+            raise ValueError("max_grad_norm=None: give a number; float('inf') turns clipping off")
+        for name in ("learning_rate", "max_grad_norm", "clip_range", "ent_coef"):
             value = getattr(self, name)
-            if isinstance(value, int | float) and not value > 0:
-                raise ValueError(f"{name} must be positive, got {value}")
-        # A schedule that leaves the transform's range is refused here, not half-way through.
+            if isinstance(value, int | float):
+                largest = math.inf if name == "max_grad_norm" else sys.float_info.max
+                if not (0 < value <= largest or (name == "ent_coef" and value == 0)):
+                    raise ValueError(f"{name} must be positive and finite, got {value}")
+        # A schedule that leaves the range at some percent is refused now, not half-way through.
         for percent in range(100, -1, -1):
             try:
                 self._weights(torch.zeros(1, self.group_size, dtype=torch.float64), percent / 100)
+                if self.clip_range is not None:
+                    self._clip_range(percent / 100)
             except ValueError as error:
                 raise ValueError(f"at {100 - percent} % of training: {error}") from error
 
+    def _clip_range(self, progress_remaining: float) -> float:
+        clip_range = FloatSchedule(self.clip_range)(progress_remaining)  # type: ignore[arg-type]
+        if not clip_range >= 0:  # a schedule may end at 0
+            raise ValueError(f"clip_range must not be negative, got {clip_range}")
+        return clip_range
+
     @staticmethod
     def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        if isinstance(env, str):
+            env = make_group_env(env)
         if not isinstance(env, VecEnv):
             env = group_env(env)
         _check_problems(env)
@@ -352,7 +374,7 @@ class GroupPolicyGradient(BaseAlgorithm):
     def _weights(self, returns: torch.Tensor, progress_remaining: float) -> torch.Tensor:
         """Transform returns (n_groups, group_size) with the coefficients of this moment."""
         values = {
-            name: value(progress_remaining) if callable(value) else value
+            name: scheduled(value, progress_remaining) if callable(value) else value
             for name, value in self._coefficients().items()
         }
         self._current_coefficients = values
@@ -379,7 +401,7 @@ class GroupPolicyGradient(BaseAlgorithm):
             terms = step_weights * log_prob
         else:
             ratio = torch.exp(log_prob - rollout.log_prob)
-            clip_range = FloatSchedule(self.clip_range)(self._current_progress_remaining)
+            clip_range = self._clip_range(self._current_progress_remaining)
             clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
             terms = torch.minimum(step_weights * ratio, step_weights * clipped)
         return terms.sum() / weights.shape[0]
@@ -390,6 +412,7 @@ class GroupPolicyGradient(BaseAlgorithm):
         self._update_learning_rate(optimizer)
         # 1. the joint transform of each group
         weights = self._weights(rollout.returns, self._current_progress_remaining)
+        ent_coef = FloatSchedule(self.ent_coef)(self._current_progress_remaining)
         log_prob, entropy = rollout.log_prob, rollout.entropy
         losses: dict[str, torch.Tensor] = {}
         for _ in range(self.n_epochs):
@@ -399,8 +422,8 @@ class GroupPolicyGradient(BaseAlgorithm):
                 log_prob, entropy = self._score(distribution, rollout.actions)
             mean_entropy = entropy.mean()
             loss = -self._surrogate(rollout, weights, log_prob)
-            if self.ent_coef != 0:
-                loss = loss - self.ent_coef * mean_entropy
+            if ent_coef != 0:
+                loss = loss - ent_coef * mean_entropy
             # 3. a step along its clipped gradient
             optimizer.zero_grad()
             loss.backward()
@@ -408,8 +431,8 @@ class GroupPolicyGradient(BaseAlgorithm):
             grad_norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
             if not torch.isfinite(grad_norm):
                 raise ValueError(
-                    "the gradient is not finite, and the policy was not updated on it: look for NaN "
-                    "in the observations, or lower learning_rate"
+                    "the gradient is not finite, and the policy was not updated on it: look for "
+                    "NaN in the observations or huge rewards, or lower learning_rate"
                 )
             optimizer.step()
             losses = {"loss": loss, "entropy": mean_entropy, "grad_norm": grad_norm}
@@ -459,7 +482,8 @@ class PKPO(GroupPolicyGradient):
     :class:`GroupPolicyGradient` except the transform, and
 
     :param k: the number of attempts whose best counts, 1..group_size, or an SB3 schedule that
-        gives it as an integer from the remaining progress (1 to 0)
+        gives it as a whole number from the remaining progress (1 to 0), as those of
+        :mod:`pkpo_sandbox.schedules` do
     :param baseline: "loo_minus_one" (the paper's recommendation; at k=1 it is RLOO), "loo"
         (k < group_size) or "none"
     """
@@ -475,7 +499,7 @@ class PKPO(GroupPolicyGradient):
         learning_rate: float | Schedule = 3e-3,
         n_epochs: int = 1,
         clip_range: float | Schedule | None = None,
-        ent_coef: float = 0.0,
+        ent_coef: float | Schedule = 0.0,
         max_grad_norm: float = 0.5,
         policy_kwargs: dict[str, Any] | None = None,
         stats_window_size: int = 100,
@@ -522,6 +546,12 @@ class PKPO(GroupPolicyGradient):
         return super().learn(
             total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
         )
+
+
+def scheduled(schedule: Callable[[float], Any], progress_remaining: float) -> Any:
+    """A schedule's value; SB3's own give floats, and one that is a whole number is an integer."""
+    value = schedule(progress_remaining)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def powers_of_two(limit: int) -> list[int]:

@@ -8,7 +8,6 @@ belongs to group ``s // group_size``, and all attempts of a group face the same 
 from collections.abc import Sequence
 from importlib import import_module
 from inspect import signature
-from itertools import compress
 from typing import Any
 
 import gymnasium
@@ -55,6 +54,46 @@ class Roster:
         fresh = self._waiting[: len(columns)]
         self.attempts[columns[: len(fresh)]] = fresh
         self._waiting = self._waiting[len(fresh) :]
+
+
+class ColumnInfos(Sequence[dict[str, Any]]):
+    """The infos of a step, SB3's dict for each column, put together when it is looked at.
+
+    A thousand dicts that nobody reads would cost more than a step of a native vector env.
+
+    :param infos: Gymnasium's dict of arrays (num_envs, ...), ``_key`` being the mask of ``key``
+    :param ended: (num_envs,) bool, the columns whose episode ended
+    :param last: their last observations, of all columns
+    :param cut: (num_envs,) bool, whether an episode that ended was truncated
+    """
+
+    def __init__(
+        self,
+        infos: dict[str, Any],
+        num_envs: int,
+        ended: np.ndarray | None = None,
+        last: Any = None,
+        cut: np.ndarray | None = None,
+    ) -> None:
+        # Gymnasium's wrappers go on using their arrays, and a reset changes them.
+        self._infos, self._num_envs = _copied(infos), num_envs
+        self._ended, self._last, self._cut = ended, last, cut
+        self._built: dict[int, dict[str, Any]] = {}
+
+    def __len__(self) -> int:
+        return self._num_envs
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[column] for column in range(*index.indices(self._num_envs))]
+        column = range(self._num_envs)[index]
+        if column not in self._built:
+            info = _column_info(self._infos, column)
+            if self._ended is not None and self._cut is not None and self._ended[column]:
+                info["terminal_observation"] = _row(self._last, column)
+                info["TimeLimit.truncated"] = bool(self._cut[column])
+            self._built[column] = info
+        return self._built[column]
 
 
 class GroupVecEnv(VecEnv):
@@ -108,21 +147,17 @@ class GroupVecEnv(VecEnv):
     def step_async(self, actions: np.ndarray) -> None:
         self._actions = actions
 
-    def step_wait(self) -> tuple[VecEnvObs, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+    def step_wait(self) -> tuple[VecEnvObs, np.ndarray, np.ndarray, Any]:
         observations, rewards, terminated, truncated, gym_infos = self.venv.step(self._actions)
-        infos = _split_infos(gym_infos, self.num_envs)
         ended = terminated | truncated
-        if ended.any():
-            self._roster.end(ended)
-            if self._roster.finished:
-                ended = np.ones(self.num_envs, dtype=bool)
-                self._deal()
-            rows = zip(infos, _rows(observations), (~terminated).tolist(), strict=True)
-            for info, last, cut in compress(rows, ended):
-                info["terminal_observation"] = last
-                info["TimeLimit.truncated"] = cut
-            observations = self._start(ended)
-        return observations, rewards, ended, infos
+        if not ended.any():
+            return observations, rewards, ended, ColumnInfos(gym_infos, self.num_envs)
+        self._roster.end(ended)
+        if self._roster.finished:
+            ended = np.ones(self.num_envs, dtype=bool)
+            self._deal()
+        infos = ColumnInfos(gym_infos, self.num_envs, ended, observations, ~terminated)
+        return self._start(ended), rewards, ended, infos
 
     def _deal(self) -> None:
         """Draw each group's problem and hand out the first attempts of an iteration."""
@@ -262,7 +297,7 @@ def make_group_env(
 def check_groups(n_groups: int, group_size: int) -> None:
     """Raise a ValueError unless there is at least one group of at least two attempts."""
     for name, value, bound in (("n_groups", n_groups, 1), ("group_size", group_size, 2)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < bound:
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < bound:
             raise ValueError(f"{name} must be an integer of at least {bound}, got {value!r}")
 
 
@@ -273,27 +308,25 @@ def _column_seeds(venv: VectorEnv, seed: int) -> int | list[int]:
     return seed
 
 
-def _split_infos(infos: dict[str, Any], num_envs: int) -> list[dict[str, Any]]:
-    """Turn Gymnasium's dict of arrays, each with its mask ``_key``, into a dict per column."""
-    columns: list[dict[str, Any]] = [{} for _ in range(num_envs)]
+def _copied(infos: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _copied(values) if isinstance(values, dict) else np.copy(values)
+        for key, values in infos.items()
+    }
+
+
+def _column_info(infos: dict[str, Any], column: int) -> dict[str, Any]:
+    """One column's entries of Gymnasium's dict of arrays, where the mask ``_key`` has it."""
+    info: dict[str, Any] = {}
     for key, values in infos.items():
         if key.startswith("_") and key[1:] in infos:
             continue
-        rows = _split_infos(values, num_envs) if isinstance(values, dict) else values
-        mask = infos.get(f"_{key}")
-        if mask is None or mask.all():
-            for info, row in zip(columns, rows, strict=True):
-                info[key] = row
-        else:
-            for column in np.flatnonzero(mask):
-                columns[column][key] = rows[column]
-    return columns
+        if f"_{key}" not in infos or infos[f"_{key}"][column]:
+            info[key] = _column_info(values, column) if isinstance(values, dict) else values[column]
+    return info
 
 
-def _rows(observations: Any) -> Any:
-    """One observation a column, of an array or of a dict of arrays."""
+def _row(observations: Any, column: int) -> Any:
     if isinstance(observations, dict):
-        keys = observations.keys()
-        rows = zip(*observations.values(), strict=True)
-        return (dict(zip(keys, row, strict=True)) for row in rows)
-    return observations
+        return {key: values[column] for key, values in observations.items()}
+    return observations[column]

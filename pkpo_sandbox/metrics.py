@@ -3,6 +3,7 @@
     GroupEvalCallback     eval/max_at_{k}, eval/ep_rew_mean      estimated on groups of its own
     SolveRateCallback     rollout/solved                         problems solved so far in training
     ExactCallback         exact/max_at_{k}..., exact/entropy     from the world's exact solution
+    EntropyCallback       rollout/entropy                        of any policy, where it acts
 
 They write to the algorithm's logger and never dump it: their latest values stand in the next row of
 the log. None of them changes what is learned: a run with them is bit for bit the run without.
@@ -297,6 +298,38 @@ class ExactCallback(BaseCallback):
         return True
 
 
+class EntropyCallback(BaseCallback):
+    """The entropy of the policy where it acts, in any env.
+
+    Records ``rollout/entropy``, the mean over the columns of the action distribution's entropy at
+    the observations that the latest actions answered, in nats; of squashed Gaussians, which have
+    no closed form, minus the log-probability of a sample.
+
+    :param eval_freq: calls between two records, at least 1
+    :raises ValueError: if ``eval_freq`` is out of range, or the policy has no action distribution
+    """
+
+    def __init__(self, eval_freq: int = 100) -> None:
+        super().__init__()
+        _check_counts(eval_freq=[eval_freq])
+        self.eval_freq = eval_freq
+
+    def _init_callback(self) -> None:
+        _refuse_without_distribution(self.model, "its entropy is not known")
+
+    def _on_step(self) -> bool:
+        if self.n_calls % self.eval_freq == 0:
+            policy: Any = self.model.policy
+            observations: Any = self.model._last_obs
+            with torch.no_grad(), torch.random.fork_rng(_gpus(self.model)):
+                distribution = policy.get_distribution(policy.obs_to_tensor(observations)[0])
+                entropy = distribution.entropy()
+                if entropy is None:
+                    entropy = -distribution.log_prob(distribution.sample())
+            self.logger.record("rollout/entropy", entropy.mean().item())
+        return True
+
+
 def policy_parameters(model: BaseAlgorithm, world: gymnasium.Env) -> dict[str, NDArray[np.float64]]:
     """The action distributions of a policy at the start of every problem of a world.
 
@@ -352,11 +385,9 @@ def _problem_observations(model: BaseAlgorithm, world: gymnasium.Env) -> Any:
 
 def _parameters(model: BaseAlgorithm, observations: Any) -> dict[str, NDArray[np.float64]]:
     policy: Any = model.policy
-    if not hasattr(policy, "get_distribution"):
-        raise ValueError(
-            f"{type(policy).__name__} of {type(model).__name__} has no action distribution, which "
-            "exact values are about: estimate them with GroupEvalCallback instead"
-        )
+    _refuse_without_distribution(
+        model, "which exact values are about: estimate them with GroupEvalCallback instead"
+    )
     normalizer = model.get_vec_normalize_env()
     if normalizer is not None:
         observations = normalizer.normalize_obs(observations)
@@ -379,10 +410,22 @@ def _parameters(model: BaseAlgorithm, observations: Any) -> dict[str, NDArray[np
     )
 
 
+def _refuse_without_distribution(model: BaseAlgorithm, why: str) -> None:
+    if not hasattr(model.policy, "get_distribution"):
+        raise ValueError(
+            f"{type(model.policy).__name__} of {type(model).__name__} has no action distribution, "
+            f"{why}"
+        )
+
+
+def _gpus(model: BaseAlgorithm) -> list[torch.device]:
+    return [model.device] if model.device.type == "cuda" else []
+
+
 @contextmanager
 def _own_randomness(model: BaseAlgorithm, seed: int) -> Iterator[None]:
     """Seed what ``predict`` may draw from: torch, NumPy, the action space; restore it after."""
-    devices = [model.device] if model.device.type == "cuda" else []
+    devices = _gpus(model)
     actions = model.action_space.np_random.bit_generator
     before = np.random.get_state(), actions.state  # noqa: NPY002, what DQN draws from
     with torch.random.fork_rng(devices):

@@ -59,28 +59,35 @@ def ordered_colors(count: int) -> np.ndarray:
     return mpl.colormaps["viridis"](np.linspace(0.85, 0.0, count))
 
 
-def interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
+def interval(values: Sequence[float] | np.ndarray) -> tuple[Any, Any, Any]:
     """Mean of a sample and its 95 % bootstrap interval (percentiles of 9,999 resamples).
 
-    :param values: (n_seeds,); a single one has no interval, and its bounds are itself
+    :param values: (..., n_seeds); a single seed has no interval, and its bounds are itself
+    :return: mean, low and high, each (...)
     """
     sample = np.asarray(values, dtype=float)
-    mean = float(sample.mean())
-    if len(sample) < 2:
+    mean = sample.mean(axis=-1)
+    if sample.shape[-1] < 2:
         return mean, mean, mean
-    result = stats.bootstrap(
-        (sample,), np.mean, confidence_level=0.95, method="percentile", rng=np.random.default_rng(0)
-    )
-    return mean, float(result.confidence_interval.low), float(result.confidence_interval.high)
+    found = stats.bootstrap(
+        (sample,),
+        np.mean,
+        axis=-1,
+        confidence_level=0.95,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return mean, found.low, found.high
 
 
-def summarise(table: pd.DataFrame, by: Sequence[str], column: str) -> pd.DataFrame:
-    """Columns ``by``, mean, low, high: the seeds' estimate and interval of ``column``."""
-    rows = [
-        (*(key if isinstance(key, tuple) else (key,)), *interval(group[column].to_numpy()))
-        for key, group in table.groupby(list(by), sort=True)
-    ]
-    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high"])
+def summarise(table: pd.DataFrame, by: str, column: str) -> pd.DataFrame:
+    """Columns ``by``, mean, low, high: the seeds' estimate and interval of ``column``.
+
+    :param table: with a row for each value of ``by`` and each ``seed``
+    """
+    seeds = table.pivot(index=by, columns="seed", values=column)
+    mean, low, high = interval(seeds.to_numpy())
+    return pd.DataFrame({by: seeds.index, "mean": mean, "low": low, "high": high})
 
 
 def errorbars(axes: Axes, summary: pd.DataFrame, x: str, **kwargs) -> None:

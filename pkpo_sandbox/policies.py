@@ -70,7 +70,8 @@ class ActorPolicy(ActorCriticPolicy):
 
     Overrides ``_build_mlp_extractor`` and ``_build`` (no value network is built or optimised),
     ``get_distribution`` (one forward pass for each distinct observation) and
-    ``_get_constructor_parameters``. Takes every argument of ``ActorCriticPolicy``, and
+    ``_get_constructor_parameters``. Takes every argument of ``ActorCriticPolicy``; Adam, unless
+    ``optimizer_kwargs`` say otherwise, has SB3's eps of 1e-5 and is fused. And
 
     :param fixed_std: standard deviation of a Gaussian policy in action units, positive and not
         trained; None (the default) learns it from ``log_std_init``

@@ -46,8 +46,8 @@ class AlgorithmConfig:
     n_groups: int = 16
     learning_rate: Any = 3e-3
     n_epochs: int = 1
-    clip_range: float | None = None
-    ent_coef: float = 0.0
+    clip_range: Any = None
+    ent_coef: Any = 0.0
     max_grad_norm: float = 0.5
     policy_kwargs: dict[str, Any] = field(default_factory=dict)
     stats_window_size: int = 100
@@ -196,19 +196,45 @@ def build(config: TrainConfig) -> "GroupPolicyGradient":
     if "_target_" not in objective:
         raise ValueError("objective has no _target_: name a transform, as conf/objective/ does")
     transform = get_method(objective.pop("_target_"))
-    coefficients = instantiate(objective, _convert_="all")
-    try:
-        signature(transform).bind(None, **coefficients)
-    except TypeError as error:
-        raise ValueError(
-            f"{config.objective['_target_']} does not take the arguments {coefficients}: {error}. "
-            "Start from an objective that has none, objective=rloo objective._target_=..., and "
-            "add the function's own with +objective.NAME=VALUE"
-        ) from None
+    coefficients = instantiate(own_arguments(transform, objective), _convert_="all")
     common = {"env": env, "seed": config.seed, **arguments}
     if transform is pkpo:
         return PKPO(**coefficients, **common)
     return GroupPolicyGradient(transform=transform, transform_kwargs=coefficients, **common)
+
+
+def own_arguments(transform: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """The objective's arguments, for a function that may have been named in its place.
+
+    With ``objective._target_=my_module.my_transform`` the objective's file is still another
+    function's: those of its arguments that this one does not take are left out, and said to be.
+
+    :raises ValueError: if the function does not take an argument that the user gave it
+    """
+    given = [override.lstrip("+~").partition("=")[0] for override in task_overrides()]
+    if "objective._target_" in given:
+        takes = signature(transform).parameters
+        keywords = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
+        foreign = [
+            name
+            for name in arguments
+            if not keywords and name not in takes and f"objective.{name}" not in given
+        ]
+        if foreign:
+            print(f"{transform.__name__} takes no {', '.join(foreign)}: left out", flush=True)
+        arguments = {name: value for name, value in arguments.items() if name not in foreign}
+    try:
+        signature(transform).bind(None, **arguments)
+    except TypeError as error:
+        raise ValueError(
+            f"{transform.__name__} does not take the arguments {arguments}: {error}"
+        ) from None
+    return arguments
+
+
+def task_overrides() -> list[str]:
+    """What the command line says, outside of Hydra's own configuration."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def callbacks(config: TrainConfig) -> "list[BaseCallback]":

@@ -24,7 +24,7 @@ from stable_baselines3.common.logger import KVWriter, Logger, configure
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor
-from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.utils import FloatSchedule, LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from pkpo_envs.bandit import BanditEnv, BanditVectorEnv
@@ -823,16 +823,21 @@ def test_another_env_can_be_set():
         ({"k": True}, "k = True is a bool"),
         ({"k": lambda p: 2 if p > 0.25 else 0}, r"at 75 % of training: k = 0 is below 1"),
         ({"k": lambda p: 2 if p < 1 else 9}, r"at 0 % of training: k = 9 exceeds n = 4"),
-        ({"k": lambda p: 1 + p}, r"at 0 % of training: k = 2.0 is a float: pass an int"),
+        ({"k": lambda p: 2.5}, r"at 0 % of training: k = 2.5 is a float: pass an int"),
         ({"k": 4, "baseline": "loo"}, r"'loo' with k = 4 needs n > k"),
         ({"baseline": "mean"}, "unknown baseline 'mean': choose one of loo_minus_one, loo, none"),
         ({"n_epochs": 2}, r"n_epochs=2 trains again.*give clip_range"),
-        ({"n_epochs": 0}, "n_epochs must be at least 1, got 0"),
-        ({"learning_rate": -1e-3}, "learning_rate must be positive, got -0.001"),
-        ({"learning_rate": float("nan")}, "learning_rate must be positive, got nan"),
-        ({"max_grad_norm": -0.5}, "max_grad_norm must be positive, got -0.5"),
-        ({"max_grad_norm": 0}, "max_grad_norm must be positive, got 0"),
-        ({"clip_range": -0.2}, "clip_range must be positive, got -0.2"),
+        ({"n_epochs": 0}, "n_epochs must be an integer of at least 1, got 0"),
+        ({"learning_rate": -1e-3}, "learning_rate must be positive and finite, got -0.001"),
+        ({"learning_rate": float("nan")}, "learning_rate must be positive and finite, got nan"),
+        ({"max_grad_norm": -0.5}, "max_grad_norm must be positive and finite, got -0.5"),
+        ({"max_grad_norm": 0}, "max_grad_norm must be positive and finite, got 0"),
+        ({"clip_range": -0.2}, "clip_range must be positive and finite, got -0.2"),
+        ({"clip_range": lambda p: -1.0}, "at 0 % of training: clip_range must not be negative"),
+        ({"n_epochs": 1.5}, r"n_epochs must be an integer of at least 1, got 1\.5"),
+        ({"learning_rate": float("inf")}, "learning_rate must be positive and finite, got inf"),
+        ({"ent_coef": float("nan")}, "ent_coef must be positive and finite, got nan"),
+        ({"max_grad_norm": None}, "max_grad_norm=None: give a number"),
     ],
 )
 def test_settings_out_of_range_are_refused_before_training(settings, message):
@@ -985,3 +990,34 @@ def test_a_nan_observation_stops_training_before_the_policy_is_harmed():
         model.learn(2)
     for name, value in model.policy.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+def test_k_may_be_one_of_sb3s_own_schedules():
+    model = bandit(k=FloatSchedule(4), group_size=4)
+    assert model._weights(torch.zeros(1, 4), 1.0).tolist() == [[0.0] * 4]
+    assert model._current_coefficients["k"] == 4
+    assert isinstance(model._current_coefficients["k"], int)
+    with pytest.raises(ValueError, match=r"at 1 % of training: k = 3.* is a float: pass an int"):
+        bandit(k=LinearSchedule(4, 1, 0.5), group_size=4)
+
+
+def test_the_entropy_coefficient_may_be_a_schedule():
+    """A schedule that is c throughout trains as c does, and one of 0 as none does."""
+
+    def trained(ent_coef):
+        return parameters(bandit(ent_coef=ent_coef).learn(64))
+
+    assert same(trained(lambda p: 0.5), trained(0.5))
+    assert not same(trained(lambda p: 0.5 * p), trained(0.5))
+
+
+def test_an_env_may_be_given_by_its_id_after_loading(tmp_path):
+    bandit().save(tmp_path / "model.zip")
+    model = PKPO.load(tmp_path / "model.zip", env="pkpo_envs:pkpo/Bandit-v0")
+    assert model.n_envs == 256
+    model.learn(64)
+
+
+def test_without_an_env_there_is_no_training():
+    with pytest.raises(ValueError, match="env=None: give an id"):
+        PKPO("MlpPolicy", None)

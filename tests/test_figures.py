@@ -151,8 +151,8 @@ def test_unblock_stalls_at_k_1_and_not_at_k_8():
 
 def test_annealing_ends_with_both():
     final = last_update(committed("anneal"), "schedule")
-    assert set(final.index) == {"k = 1", "k = 8", "8, then 1", "8 to 1 linearly"}
-    for schedule in ("8, then 1", "8 to 1 linearly"):
+    assert set(final.index) == {"k = 1", "k = 8", "8 then 1", "8 to 1 linearly"}
+    for schedule in ("8 then 1", "8 to 1 linearly"):
         assert final.loc[schedule, ["pass_at_1", "pass_at_8"]].min() >= 0.98
     assert final.loc["k = 8", "pass_at_1"] < 0.9
 

@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3 import A2C, DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
 
@@ -20,6 +21,7 @@ from pkpo_envs.problem_set import ProblemSetEnv
 from pkpo_sandbox import PKPO
 from pkpo_sandbox.groups import group_env, make_group_env
 from pkpo_sandbox.metrics import (
+    EntropyCallback,
     ExactCallback,
     GroupEvalCallback,
     SolveRateCallback,
@@ -657,3 +659,30 @@ def test_exact_and_estimated_values_stand_in_one_row_of_the_log(tmp_path):
     assert len(table) == 2
     assert table["eval/max_at_8"] == pytest.approx(table["exact/max_at_8"], abs=0.5)
     assert not np.isnan(table["exact/entropy"]).any()
+
+
+@pytest.mark.parametrize("kind", [A2C, PPO])
+def test_the_entropy_callback_takes_any_policy_with_a_distribution(kind):
+    env = make_vec_env("CartPole-v1", n_envs=2)
+    callback = EntropyCallback(eval_freq=1)
+    settings = {"batch_size": 16} if kind is PPO else {}
+    model = kind("MlpPolicy", env, n_steps=8, seed=0, device="cpu", **settings)
+    model.learn(16, callback, log_interval=100)  # a dump would clear the value
+    entropy = model.logger.name_to_value["rollout/entropy"]
+    assert 0.6 < entropy <= np.log(2) + 1e-6  # two actions, and a policy that is almost uniform
+
+
+def test_the_entropy_callback_changes_no_training_and_refuses_what_has_no_distribution():
+    def trained(callback):
+        model = PKPO("MlpPolicy", "pkpo_envs:pkpo/Bandit-v0", seed=0, device="cpu")
+        model.learn(1024, callback, log_interval=None)
+        return torch.cat([p.flatten() for p in model.policy.parameters()]), model
+
+    plain, _ = trained(None)
+    watched, model = trained(EntropyCallback(eval_freq=1))
+    assert torch.equal(plain, watched)
+    assert 0 < model.logger.name_to_value["rollout/entropy"] <= np.log(3) + 1e-6
+    with pytest.raises(ValueError, match="DQN has no action distribution, its entropy"):
+        DQN("MlpPolicy", "CartPole-v1", device="cpu").learn(1, EntropyCallback())
+    with pytest.raises(ValueError, match="eval_freq"):
+        EntropyCallback(0)

@@ -1,4 +1,4 @@
-"""Every command and snippet of the README does what it says."""
+"""The README's training commands and Python snippets run, and what it names is there."""
 
 import re
 import shlex
@@ -71,3 +71,13 @@ def test_the_make_targets_exist():
 def test_the_links_lead_somewhere():
     for link in re.findall(r"\]\(([^)#]+)\)", README):
         assert link.startswith("https://") or (ROOT / link).exists(), link
+
+
+def test_no_number_was_left_to_fill_in():
+    assert not re.search(r"\b[A-Z]{3,}_[A-Z]+\b|\| [A-Z]{4,} \|", README)
+
+
+def test_the_makefile_runs_every_experiment():
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    (line,) = re.findall(r"^EXPERIMENTS := (.*)$", makefile, flags=re.MULTILINE)
+    assert set(line.split()) == {path.stem for path in (ROOT / "conf/experiment").glob("*.yaml")}

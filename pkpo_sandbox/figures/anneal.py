@@ -7,7 +7,7 @@ from pkpo_sandbox import plotting
 from pkpo_sandbox.figures.unblock import LABELS, LOGGED
 from pkpo_sandbox.runs import complete_sweep, curves
 
-SCHEDULES = ("k = 1", "k = 8", "8, then 1", "8 to 1 linearly")
+SCHEDULES = ("k = 1", "k = 8", "8 then 1", "8 to 1 linearly")
 
 
 def schedule(run: dict) -> str:
@@ -16,7 +16,7 @@ def schedule(run: dict) -> str:
         return f"k = {run['config.objective.k']:g}"
     kind = str(run["config.objective.k._target_"]).rpartition(".")[2]
     ends = f"{run['config.objective.k.start']:g}", f"{run['config.objective.k.end']:g}"
-    return ", then ".join(ends) if kind == "Step" else f"{' to '.join(ends)} linearly"
+    return " then ".join(ends) if kind == "Step" else f"{' to '.join(ends)} linearly"
 
 
 def table(runs: pd.DataFrame) -> pd.DataFrame:
@@ -35,12 +35,15 @@ def draw(table: pd.DataFrame) -> Figure:
         rows = table[table["schedule"] == name]
         style = {"color": plotting.COLORS[index], "linestyle": plotting.LINES[index]}
         for panel, column in zip(axes[0], ("pass_at_1", "pass_at_8"), strict=True):
-            summary = plotting.summarise(rows, ["update"], column)
+            summary = plotting.summarise(rows, "update", column)
             plotting.band(panel, summary, "update", label=name, **style)
             panel.set(ylabel=LABELS[column], ylim=(-0.03, 1.03))
         k = rows.groupby("update")["k"].first()
         for panel in axes[1]:
-            panel.step(k.index, k, where="mid", **style)
+            panel.step(k.index, k, where="post", **style)
             panel.set(xlabel="update", ylabel="k", yticks=(1, 4, 8), ylim=(0, 9))
+    figure.suptitle(
+        "PKPO on the problem set: mean of the seeds, 95 % bootstrap interval", fontsize=9
+    )
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure

@@ -30,5 +30,8 @@ def draw(table: pd.DataFrame) -> Figure:
     for panel, label in zip(axes, LABELS.values(), strict=True):
         panel.set(xscale="log", xlabel="entropy coefficient (1 per nat)", title=label)
     axes[0].set(ylim=(-0.03, 1.08), ylabel="after 3,000 updates")
+    figure.suptitle(
+        "Two seeds (marks) and their mean; the diamond is the setting chosen", fontsize=9
+    )
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure

@@ -72,7 +72,7 @@ def draw(table: pd.DataFrame) -> Figure:
     colors = [*plotting.ordered_colors(len(runs) - 1), plotting.COLORS[3]]
     for panel, (column, label) in zip(axes.flat, PANELS.items(), strict=True):
         for index, (name, rows) in enumerate(runs.items()):
-            summary = plotting.summarise(rows, ["update"], column)
+            summary = plotting.summarise(rows, "update", column)
             style = {"color": colors[index], "linestyle": plotting.LINES[index]}
             plotting.band(panel, summary, "update", label=name, **style)
         panel.set(xlabel="update", ylabel=label)

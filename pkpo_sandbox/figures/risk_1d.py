@@ -38,21 +38,27 @@ def draw(table: pd.DataFrame) -> Figure:
     landscape.fill_between(x, Cliff1DEnv().reward_at(x), color="0.85", linewidth=0)
     landscape.set(xlabel="position x", ylabel="reward (grey)", xlim=(0.4, 1.4), ylim=(0, 1.05))
     density = landscape.twinx()
-    density.set(ylabel="policy density (1 per unit of x)", ylim=(0, 4.4))
+    density.set(ylabel="policy density (per unit of x)", ylim=(0, 4.4))
     density.spines["right"].set_visible(True)
     density.grid(visible=False)
-    for k, runs in table.groupby("k"):
+    for (k, runs), line in zip(table.groupby("k"), plotting.LINES, strict=False):
+        style = {"color": colors[k], "linestyle": line}
         for theta in runs["theta"]:
-            density.plot(x, norm.pdf(x, theta, STD), color=colors[k], alpha=0.6, linewidth=0.8)
-        density.plot([], [], color=colors[k], label=f"k = {k}")
+            density.plot(x, norm.pdf(x, theta, STD), alpha=0.6, linewidth=0.8, **style)
+        density.plot([], [], label=f"k = {k}", **style)
     density.legend(loc="upper left", handlelength=1.2)
     landscape.set_title("Policies of all seeds over the reward")
 
-    summary = plotting.summarise(table, ["k"], "theta")
+    summary = plotting.summarise(table, "k", "theta")
     star = table.groupby("k")["theta_star"].first()
     means.plot(star.index, star, "k--", label="exact optimum θ*", zorder=3)
     plotting.errorbars(
-        means, summary, "k", fmt="o", color=plotting.COLORS[0], label="learned θ, mean and 95 %"
+        means,
+        summary,
+        "k",
+        fmt="o",
+        color=plotting.COLORS[0],
+        label="learned θ: mean, 95 % interval",
     )
     plotting.k_axis(means, ks)
     means.set(ylabel="policy mean θ (position)", title="Learned mean against k")

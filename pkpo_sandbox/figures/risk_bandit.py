@@ -45,7 +45,7 @@ def draw(table: pd.DataFrame) -> Figure:
         policy.plot(star.index, star, "--", color=color, linewidth=1)
         plotting.errorbars(
             policy,
-            plotting.summarise(runs, ["k"], "probability"),
+            plotting.summarise(runs, "k", "probability"),
             "k",
             fmt=marker,
             color=color,
@@ -57,9 +57,12 @@ def draw(table: pd.DataFrame) -> Figure:
     figure.legend(*policy.get_legend_handles_labels(), loc="outside lower center", ncols=4)
 
     star = values(table, "probability_star").groupby("k")["max_at_k"].first()
-    value.plot(star.index, star, "k--", linewidth=1)
-    summary = plotting.summarise(values(table, "probability"), ["k"], "max_at_k")
-    plotting.errorbars(value, summary, "k", fmt="o", color="0.35")
+    value.plot(star.index, star, "k--", linewidth=1, label="exact optimum")
+    summary = plotting.summarise(values(table, "probability"), "k", "max_at_k")
+    plotting.errorbars(
+        value, summary, "k", fmt="o", color="0.35", label="learned: mean, 95 % interval"
+    )
     plotting.k_axis(value, ks)
     value.set(ylabel="expected best payout of k", title="max@k of the learned policy")
+    value.legend(loc="lower right")
     return figure

@@ -82,5 +82,13 @@ def draw(table: pd.DataFrame) -> Figure:
         panel.set(title=name, xscale="log", ylim=(0, 3.3))
     for panel in axes[-1]:
         panel.set_xlabel("learning rate")
+        panel.set_xticks(
+            sorted(table["learning_rate"].unique()),
+            [f"{rate:g}" for rate in sorted(table["learning_rate"].unique())],
+        )
+        panel.minorticks_off()
     axes[1, 0].set_ylabel("pass@1 + pass@8 + ever solved")
+    figure.suptitle(
+        "Two seeds (dots) and their mean; the diamond is the setting chosen", fontsize=9
+    )
     return figure

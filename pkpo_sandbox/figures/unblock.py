@@ -39,11 +39,13 @@ def draw(table: pd.DataFrame) -> Figure:
     colors = plotting.ordered_colors(len(ks))
     for panel, (column, label) in zip(axes.flat, LABELS.items(), strict=False):
         for index, k in enumerate(ks):
-            summary = plotting.summarise(table[table["k"] == k], ["update"], column)
+            summary = plotting.summarise(table[table["k"] == k], "update", column)
             style = {"color": colors[index], "linestyle": plotting.LINES[index]}
             plotting.band(panel, summary, "update", label=f"k = {k}", **style)
         panel.set(xlabel="update", ylabel=label)
         if column != "entropy":
             panel.set_ylim(-0.03, 1.03)
-    plotting.legend_in(axes.flat[-1], axes.flat[0], "PKPO, mean and 95 %\nof the seeds")
+    plotting.legend_in(
+        axes.flat[-1], axes.flat[0], "PKPO: mean of the seeds,\n95 % bootstrap interval"
+    )
     return figure
