@@ -13,8 +13,13 @@ their gaps, with d_1 = 0, and
 the chance that rank m is the best of k attempts drawn from the group without replacement.
 
 Floating dtypes come back as they went in (float16 and bfloat16 are computed in float32); integer
-and bool rewards give the default dtype. Every function raises ValueError for rewards that are not
-finite, an empty group, k outside 1..n or too few attempts; TypeError for rewards not in a tensor.
+and bool rewards are computed in float64 and give the default dtype. In float32, what no shift of
+the rewards moves (`loo_minus_one`, `rloo` and the like) is accurate in absolute terms beside any
+offset, while `none`, `loo`, `reinforce` and `max_at_k` are of the size of the rewards, so that
+float32's own resolution at that size bounds them.
+
+Every function raises ValueError for rewards that are not finite, an empty group, k outside 1..n or
+too few attempts; TypeError for rewards not in a tensor.
 """
 
 from __future__ import annotations
@@ -260,7 +265,10 @@ def tail_rl(rewards: Tensor) -> Tensor:
 def _group(
     rewards: Tensor, k: int = 1, *, least: int = 1, binary: str | None = None
 ) -> tuple[Tensor, int]:
-    """The rewards as a checked constant (..., n) of at least float32, and k as a checked int."""
+    """The rewards as a checked constant (..., n) of at least float32, and k as a checked int.
+
+    Integers become float64, as float32 merges those above 2^24 that differ by 1.
+    """
     if not isinstance(rewards, Tensor):
         raise TypeError(f"rewards are a {type(rewards).__name__}: pass torch.as_tensor(rewards).")
     if rewards.is_complex():
@@ -277,7 +285,7 @@ def _group(
         )
     g = rewards.detach()
     if not g.is_floating_point():
-        g = g.to(torch.get_default_dtype())
+        g = g.double()
     if torch.finfo(g.dtype).bits < 32:
         g = g.float()
     # One reduction clears the usual case; a sum of finite rewards can overflow, hence the count.

@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from pkpo_sandbox import figures
+from pkpo_sandbox.figures import gradient_variance
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -81,3 +83,51 @@ def test_the_makefile_runs_every_experiment():
     makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
     (line,) = re.findall(r"^EXPERIMENTS := (.*)$", makefile, flags=re.MULTILINE)
     assert set(line.split()) == {path.stem for path in (ROOT / "conf/experiment").glob("*.yaml")}
+
+
+def listed(values, digits: int = 3) -> str:
+    """``.250, 1.000``: as the README's table gives numbers."""
+    return ", ".join(f"{value:.{digits}f}".removeprefix("0") for value in values)
+
+
+def committed(name: str) -> pd.DataFrame:
+    return pd.read_csv(ROOT / "figures" / f"{name}.csv")
+
+
+def claims() -> dict[str, str]:
+    """The numbers of the table, from the committed CSVs."""
+    risk = committed("risk_1d").groupby("k").mean()
+    curves = {name: committed(name) for name in ("unblock", "anneal")}
+    last = {name: table[table["update"] == 3000] for name, table in curves.items()}
+    unblock = last["unblock"].groupby("k").mean()
+    half = curves["unblock"].query("update == 2000").groupby("k").mean()
+    anneal = last["anneal"].groupby("schedule").mean(numeric_only=True)
+    rivals = committed("objectives").groupby("objective")["pass_at_1"].mean()
+    variance = committed("gradient_variance")
+    slopes = [
+        [gradient_variance.slope(variance, theta, k) for k in (2, 4, 8)] for theta in (0.8, 1)
+    ]
+    slopes = [", ".join(f"−{-value:.2f}" for value in row) for row in slopes]
+    return {
+        "theta": f"θ = {listed(risk['theta'])} for k = 1, 2, 4, 8, 16",
+        "theta_star": f"exact optima {listed(risk['theta_star'])}",
+        "slopes": f"{slopes[0]} at θ = 0.8; {slopes[1]} at θ = 1",
+        "means": f"of {len(variance)}\nmeasured means",
+        "unblock": f"pass@8 {listed(unblock['pass_at_8'])} for k = 1, 2, 4, 8",
+        "hard": f"(hard problems {listed(unblock['hard_pass_at_8'])})",
+        "solved": f"ever solved {listed(unblock['solved'], 2)}",
+        "entropy": f"entropy {listed(half['entropy'], 2)} nats",
+        "entropy_3000": f"{listed(unblock['entropy'], 2)} after 3,000",
+        "anneal": f"8 then 1 {listed(anneal.loc['8 then 1', ['pass_at_1']], 4)}",
+        "linear": f"8 to 1 linearly {listed(anneal.loc['8 to 1 linearly', ['pass_at_1']], 4)}",
+        "bonus": f"entropy bonus {listed([rivals['entropy_bonus']], 4)}",
+        "passk": f"Pass@k Training {listed([rivals['passk_training']])}",
+        "pkpo": f"PKPO with k = 4 {listed([rivals['pkpo']])}",
+        "max_rl": f"MaxRL and TailRL {listed([rivals['max_rl']])}",
+        "rs_grpo": f"RS-GRPO {listed([rivals['rs_grpo']])}",
+    }
+
+
+@pytest.mark.parametrize("claim", claims().values(), ids=claims())
+def test_the_numbers_of_the_readme_are_those_of_the_figures(claim):
+    assert claim in README

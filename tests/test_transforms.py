@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import weakref
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import partial
@@ -265,8 +266,8 @@ def test_tail_rl_is_unbiased_for_its_truncated_objective(values: Tensor) -> None
     assert_close(expected_gradient(tail_rl, values), true_gradient(truncated_likelihood(values)))
 
 
-def test_max_rl_is_unbiased_for_its_truncated_objective() -> None:
-    values = ARMS[-1]
+@pytest.mark.parametrize("values", [ARMS[-1], f64([1, 0, 0]), f64([1, 1, 0])], ids=str)
+def test_max_rl_is_unbiased_for_its_truncated_objective(values: Tensor) -> None:
     assert_close(expected_gradient(max_rl, values), true_gradient(truncated_likelihood(values)))
 
 
@@ -430,33 +431,32 @@ def test_a_million_attempts(k: int) -> None:
             assert w == pytest.approx(float(exact), rel=1e-11, abs=1e-200), (baseline, i)
 
 
-class Allocations(TorchDispatchMode):
-    """Bytes of all fresh results of tensor operations: an upper bound of their peak."""
+class PeakMemory(TorchDispatchMode):
+    """The most bytes that results of tensor operations held at once, seen after each operation."""
 
-    total = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self.results: list[weakref.ref[Tensor]] = []
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        def storages(tree: Any) -> dict[int, int]:
-            tensors = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
-            return {
-                storage.data_ptr(): storage.nbytes()
-                for storage in (tensor.untyped_storage() for tensor in tensors)
-            }
-
         result = func(*args, **(kwargs or {}))
-        given = storages((args, kwargs))
-        self.total += sum(size for at, size in storages(result).items() if at not in given)
+        self.results += [weakref.ref(leaf) for leaf in tree_leaves(result) if torch.is_tensor(leaf)]
+        alive = (tensor.untyped_storage() for ref in self.results if (tensor := ref()) is not None)
+        held = {storage.data_ptr(): storage.nbytes() for storage in alive}
+        self.peak = max(self.peak, sum(held.values()))
         return result
 
 
-@pytest.mark.parametrize("baseline", BASELINES)
-def test_memory_is_a_small_multiple_of_the_rewards(baseline: str) -> None:
-    g = torch.randn(1, 200_000, dtype=torch.float64)
-    with Allocations() as allocations:
+@pytest.mark.parametrize(("baseline", "measured"), [("loo_minus_one", 8), ("none", 8), ("loo", 11)])
+def test_memory_is_a_small_multiple_of_the_rewards(baseline: str, measured: int) -> None:
+    # In sizes of the rewards, beside themselves, as measured: one more array at the peak fails.
+    g = torch.randn(1, 1_000_000, dtype=torch.float64)
+    with PeakMemory() as memory:
         pkpo(g, 8, baseline)
-    assert allocations.total <= 25 * g.nbytes
+    assert memory.peak <= (measured + 0.5) * g.nbytes
 
 
 def test_the_cache_is_bounded() -> None:
@@ -568,7 +568,16 @@ def test_integer_and_bool_rewards_are_floats(
     transform: Callable[[Tensor], Tensor], dtype: torch.dtype
 ) -> None:
     g = torch.tensor([1, 0, 0, 1, 0], dtype=dtype)
-    assert torch.equal(transform(g), transform(g.float()))
+    result = transform(g)
+    assert result.dtype == torch.get_default_dtype()
+    assert torch.equal(result, transform(g.double()).to(result.dtype))
+
+
+def test_large_integers_keep_their_differences() -> None:
+    # Beside 2^30, float32 holds multiples of 64 only. w = 0, 1/6, 2/6, 3/6 and every gap is 1.
+    g = torch.tensor([2**30, 2**30 + 1, 2**30 + 2, 2**30 + 3])
+    assert_close(pkpo(g, 2), f64([0, 1 / 6, 1 / 2, 1]), rtol=1e-7)
+    assert_close(rloo(g), f64([-1 / 2, -1 / 6, 1 / 6, 1 / 2]), rtol=1e-7)
 
 
 @each_transform
@@ -653,7 +662,10 @@ def test_finite_rewards_whose_sum_overflows_are_fine() -> None:
     assert pkpo(g, 3).tolist() == [0.0, 0.0, 0.0]
 
 
-@pytest.mark.parametrize("transform", [rloo, grpo, dr_grpo, max_rl, tail_rl, partial(pkpo, k=1)])
+@pytest.mark.parametrize(
+    "transform",
+    [rloo, grpo, dr_grpo, max_rl, partial(rs_grpo, beta=2.0), tail_rl, partial(pkpo, k=1)],
+)
 def test_one_attempt_has_no_others(transform: Callable[[Tensor], Tensor]) -> None:
     with pytest.raises(ValueError, match=r"n = 1 attempts a group.*n >= 2"):
         transform(torch.tensor([1.0]))

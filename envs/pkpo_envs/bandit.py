@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 
 from pkpo_envs.problem_env import ProblemEnv, ProblemVectorEnv, check_distribution, check_target
+
+_LARGEST_GAP = 1e-4  # of `best_policy` to the greatest max@k, in units of the payouts' spread
 
 
 class BanditEnv(ProblemEnv):
@@ -53,19 +56,20 @@ class BanditEnv(ProblemEnv):
         payouts: Sequence[float] = (0.5, 0.8, 1.0),
         probabilities: Sequence[float] = (1.0, 0.4, 0.1),
     ) -> None:
-        if len(payouts) == 0 or len(payouts) != len(probabilities):
+        self.payouts = _numbers("payouts", payouts)
+        self.probabilities = _numbers("probabilities", probabilities)
+        self.n_arms = len(self.payouts)
+        if self.n_arms == 0 or self.n_arms != len(self.probabilities):
             raise ValueError(
-                f"There are {len(payouts)} payouts and {len(probabilities)} probabilities: give "
-                "both for each arm, and at least one arm."
+                f"There are {self.n_arms} payouts and {len(self.probabilities)} probabilities: "
+                "give both for each arm, and at least one arm."
             )
-        for arm, (payout, probability) in enumerate(zip(payouts, probabilities, strict=True)):
+        arms = zip(self.payouts, self.probabilities, strict=True)
+        for arm, (payout, probability) in enumerate(arms):
             if not np.isfinite(payout):
                 raise ValueError(f"The payout {payout} of arm {arm} must be a finite number.")
             if not 0 <= probability <= 1:
                 raise ValueError(f"The probability {probability} of arm {arm} must be in [0, 1].")
-        self.payouts = np.array(payouts, dtype=np.float64)
-        self.probabilities = np.array(probabilities, dtype=np.float64)
-        self.n_arms = len(self.payouts)
         self._best: dict[int, NDArray[np.float64]] = {}
         self.observation_space = spaces.Discrete(1)
         self.action_space = spaces.Discrete(self.n_arms)
@@ -92,7 +96,11 @@ class BanditEnv(ProblemEnv):
         """A policy (n_arms,) with the greatest `max_at_k`, to about 1e-7.
 
         It has the least sum_j (v_(j+1) - v_j) F(v_j)^k. The k-th root of this sum is a k-norm of F:
-        convex too, and unlike the sum it neither vanishes nor flattens as k grows.
+        convex too, and unlike the sum it neither vanishes nor flattens as k grows. No policy is
+        better by more than the steepest slope of max@k, which is concave, towards a single arm.
+
+        Raises:
+            RuntimeError: that slope is above 1e-4 of the payouts' spread: k is huge, arms are rare.
         """
         k = check_target(k)
         if k not in self._best:
@@ -121,9 +129,17 @@ class BanditEnv(ProblemEnv):
             constraints={"type": "eq", "fun": lambda policy: policy.sum() - 1},
             options={"ftol": 1e-16, "maxiter": 1000},
         )
-        if not found.success:
-            raise RuntimeError(f"The best policy for k={k} was not found: {found.message}.")
-        return found.x
+        # Not by found.success: a line search that only meets rounding errors fails at the optimum.
+        policy = found.x / found.x.sum()
+        slopes = self.max_at_k_gradient(policy, k)
+        gap, spread = slopes.max() - slopes @ policy, gaps.sum()
+        if not gap <= _LARGEST_GAP * spread:
+            raise RuntimeError(
+                f"The best policy for k={k} was not found: another may be better by {gap:.2g}, more"
+                f" than {_LARGEST_GAP:g} of the payouts' spread {spread:g} ({found.message}). Lower"
+                " k, or leave out arms that hardly ever pay."
+            )
+        return policy
 
     def exact(self, k: int, probabilities: ArrayLike) -> dict[str, Any]:
         """Facts about the policy with these probabilities (1, n_arms), and about the best one."""
@@ -148,3 +164,11 @@ class BanditVectorEnv(ProblemVectorEnv):
     """Many columns of `BanditEnv`, stepped together."""
 
     world_class = BanditEnv
+
+
+def _numbers(name: str, values: Sequence[float]) -> NDArray[np.float64]:
+    with suppress(ValueError):  # sequences of unequal lengths make no array
+        array = np.asarray(values)
+        if array.ndim == 1 and array.dtype.kind in "iuf":
+            return array.astype(np.float64)
+    raise ValueError(f"{name}={values!r} must be a sequence of real numbers, one for each arm.")

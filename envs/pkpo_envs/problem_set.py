@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -35,7 +36,9 @@ class ProblemSetEnv(ProblemEnv):
 
     `n_problems` of them. The last `round(hard_fraction * n_problems)` are hard (`round` takes an
     exact half to the even number). Answer 0 is correct for the easy problems, and 1, 2, ... for the
-    hard ones in turn. `answers` holds the correct answers and `hard` marks the hard problems.
+    hard ones in turn: a hard problem never has answer 0, even if all are hard, so `n_answers` is at
+    least 1 more than they are. `answers` holds the correct answers and `hard` marks the hard
+    problems.
 
     ## Exact solution
 
@@ -53,14 +56,15 @@ class ProblemSetEnv(ProblemEnv):
         for name, size in (("n_problems", n_problems), ("n_answers", n_answers)):
             if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
                 raise ValueError(f"{name}={size!r} must be an integer of at least 1.")
-        if not 0 <= hard_fraction <= 1:
+        number = isinstance(hard_fraction, Real) and not isinstance(hard_fraction, bool)
+        if not (number and 0 <= hard_fraction <= 1):
             raise ValueError(f"hard_fraction={hard_fraction!r} must be a number from 0 to 1.")
         n_hard = round(hard_fraction * n_problems)
         if n_hard > n_answers - 1:
             raise ValueError(
-                f"{n_hard} hard problems need an answer each, besides answer 0 of the easy ones, "
-                f"but n_answers={n_answers}: raise n_answers to at least {n_hard + 1}, or lower "
-                "hard_fraction or n_problems."
+                f"{n_hard} hard problems need an answer each, and never answer 0, which is for easy"
+                f" ones, but n_answers={n_answers}: raise n_answers to at least {n_hard + 1}, or "
+                "lower hard_fraction or n_problems."
             )
         self.n_problems = int(n_problems)
         self.n_answers = int(n_answers)

@@ -4,7 +4,9 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy.optimize import OptimizeResult
 
+from pkpo_envs import bandit as module
 from pkpo_envs.bandit import BanditEnv, BanditVectorEnv
 
 BANDITS = [
@@ -83,6 +85,52 @@ def test_best_policy_meets_the_optimality_conditions(bandit, k):
     assert gradient.max() - gradient @ best < 1e-7
 
 
+def relative_gap(bandit: BanditEnv, k: int) -> float:
+    """How much better another policy may be than the best one, of the payouts' spread."""
+    best = bandit.best_policy(k)
+    gradient = bandit.max_at_k_gradient(best, k)
+    return (gradient.max() - gradient @ best) / np.ptp(np.append(bandit.payouts, 0.0))
+
+
+def test_best_policy_where_the_line_search_gives_up():
+    # SLSQP ends with "Positive directional derivative for linesearch", at the optimum.
+    bandit = BanditEnv(
+        payouts=(
+            -7.585727272412486e-05,
+            -1.2648300523056469e-05,
+            -6.415740265326547e-06,
+            0.00012907289630252183,
+        ),
+        probabilities=(
+            0.3348588103989253,
+            0.29752403778285097,
+            0.8251332946474925,
+            0.5799405734400951,
+        ),
+    )
+    assert bandit.best_policy(32) == pytest.approx([0, 0, 0, 1], abs=1e-7)
+    assert relative_gap(bandit, 32) < 1e-7
+
+
+def test_best_policies_of_random_bandits():
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        n_arms, k = rng.integers(1, 8), int(rng.integers(1, 65))
+        payouts = rng.normal(size=n_arms) * 10.0 ** rng.integers(-6, 7)
+        assert relative_gap(BanditEnv(payouts, rng.random(n_arms)), k) < 1e-7
+
+
+def test_refuses_a_policy_that_is_not_the_best(monkeypatch):
+    def gives_up_at_once(function, start, **options):
+        return OptimizeResult(x=start, message="Gave up")
+
+    monkeypatch.setattr(module, "minimize", gives_up_at_once)
+    # The slopes are the mean payouts 1 and 0, the policy's own 1/2.
+    with pytest.raises(RuntimeError, match=r"better by 0.5, .* spread 1 \(Gave up\). Lower k"):
+        BanditEnv(payouts=(1.0, 1.0), probabilities=(1.0, 0.0)).best_policy(1)
+    assert BanditEnv(payouts=(0.0, 0.0), probabilities=(1.0, 0.0)).best_policy(1).sum() == 1
+
+
 def test_best_policy_stays_accurate_when_the_value_is_flat():
     # For a large k the value is 1 up to about 1e-12, yet at an inner optimum all slopes are equal.
     bandit = BanditEnv()
@@ -133,6 +181,13 @@ def test_exact_facts():
         ((1.0,), (np.nan,), "probability nan of arm 0"),
         ((1.0, np.nan), (0.5, 0.5), "payout nan of arm 1 must be a finite number"),
         ((-np.inf,), (0.5,), "payout -inf of arm 0"),
+        ("a", (0.5,), "payouts='a' must be a sequence of real numbers, one for each arm"),
+        (None, (0.5,), "payouts=None must be"),
+        (1.0, 0.5, "payouts=1.0 must be"),
+        (("a", 1.0), (0.5, 0.5), r"payouts=\('a', 1.0\) must be"),
+        (([1.0], [1.0, 2.0]), (0.5, 0.5), r"payouts=\(\[1.0\], \[1.0, 2.0\]\) must be"),
+        ((1.0,), None, "probabilities=None must be"),
+        ((1.0,), (None,), r"probabilities=\(None,\) must be"),
     ],
 )
 def test_refuses_arms_it_cannot_pay(payouts, probabilities, message):

@@ -29,6 +29,11 @@ def test_hard_fraction_is_rounded(hard_fraction, n_hard):
     assert env.hard.sum() == n_hard
 
 
+def test_hard_problems_leave_answer_0_alone_even_without_easy_ones():
+    env = ProblemSetEnv(n_problems=3, n_answers=4, hard_fraction=1.0)
+    assert env.answers.tolist() == [1, 2, 3]
+
+
 def test_only_the_correct_answer_is_rewarded():
     env = ProblemSetEnv(n_problems=4, n_answers=4, hard_fraction=0.5)
     envs = ProblemSetVectorEnv(num_envs=16, n_problems=4, n_answers=4, hard_fraction=0.5)
@@ -89,6 +94,12 @@ def test_exact_facts():
         ({"n_answers": True}, "n_answers=True must be"),
         ({"hard_fraction": 1.2}, "hard_fraction=1.2 must be a number from 0 to 1"),
         ({"hard_fraction": float("nan")}, "hard_fraction=nan must be"),
+        ({"n_problems": True}, "n_problems=True must be an integer"),
+        ({"n_answers": 128.0}, "n_answers=128.0 must be an integer"),
+        ({"hard_fraction": True}, "hard_fraction=True must be a number from 0 to 1"),
+        ({"hard_fraction": "a"}, "hard_fraction='a' must be a number"),
+        ({"hard_fraction": None}, "hard_fraction=None must be a number"),
+        ({"hard_fraction": 1.0}, "never answer 0, .* raise n_answers to at least 129"),
         ({"n_answers": 96}, "96 hard problems .* n_answers=96: raise n_answers to at least 97"),
     ],
 )
