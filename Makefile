@@ -4,19 +4,26 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 GEMMA2 := $(VENV)/.installed-gemma2
 
-.PHONY: reproduce test check bench clean
+EXPERIMENTS := unblock tuning objectives entropy_bonus anneal risk_1d risk_bandit \
+	gradient_variance sample_weights
 
-EXPERIMENTS := risk_1d risk_bandit gradient_variance sample_weights unblock anneal \
-	tuning entropy_bonus objectives
+.PHONY: reproduce test check bench clean $(EXPERIMENTS) gemma2_factor
 
-reproduce: $(STAMP)  ## train every experiment, then draw every figure
-	set -e; for name in $(EXPERIMENTS); do \
-		$(BIN)/pkpo-train experiment=$$name hydra/launcher=joblib; \
-		$(BIN)/pkpo-figures $$name & drawing="$$drawing $$!"; \
-	done; for process in $$drawing; do wait $$process; done
-	if $(BIN)/python -c "import trl" 2> /dev/null; then \
-		$(BIN)/pkpo-gemma2 experiment=gemma2_factor hydra/launcher=joblib && \
-		$(BIN)/pkpo-figures gemma2_factor; fi
+# Two experiments at a time, the longest first; each draws its figure when it is done.
+reproduce: $(STAMP)  ## train every experiment and draw every figure
+	$(MAKE) --no-print-directory -j2 $(EXPERIMENTS)
+	if $(BIN)/python -c "import trl" 2> /dev/null; then $(MAKE) gemma2_factor; fi
+
+$(EXPERIMENTS): $(STAMP)
+	$(BIN)/pkpo-train experiment=$@
+	$(BIN)/pkpo-figures $@
+
+# What these share with unblock is trained there.
+anneal objectives: unblock
+
+gemma2_factor: $(GEMMA2)
+	$(BIN)/pkpo-gemma2 experiment=$@ hydra/launcher=joblib
+	$(BIN)/pkpo-figures $@
 
 test: check  ## lint, types and every test, those of the language model included
 	$(BIN)/pytest -n 2

@@ -57,12 +57,15 @@ class SharedCategorical(Categorical):
         return -(self._log_probs.exp() * self._log_probs).sum(-1)[self._rows]
 
     def sample(self, sample_shape: Any = torch.Size()) -> torch.Tensor:  # noqa: B008
-        cumulative = self._log_probs.detach().double().exp().cumsum(-1)[self._rows]
-        size = (len(self._rows), math.prod(sample_shape))
-        uniform = torch.rand(size, dtype=cumulative.dtype, device=cumulative.device)
-        actions = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
-        actions = actions.clamp(max=self._num_events - 1)  # the product may round up to the total
-        return actions.T.reshape(*sample_shape, *self._rows.shape)
+        cumulative = self._log_probs.detach().double().exp().cumsum(-1)
+        distinct, n_actions = cumulative.shape
+        # Distribution j covers [j, j + 1) of one line, on which each sample is a point.
+        starts = torch.arange(distinct, device=cumulative.device)
+        line = (cumulative / cumulative[:, -1:] + starts[:, None]).flatten()
+        uniform = torch.rand((*sample_shape, len(self._rows)), dtype=line.dtype, device=line.device)
+        actions = torch.searchsorted(line, self._rows + uniform, right=True)
+        actions -= self._rows * n_actions
+        return actions.clamp_(max=n_actions - 1)  # a point may round up to the end of its interval
 
 
 class ActorPolicy(ActorCriticPolicy):
