@@ -261,3 +261,12 @@ def test_an_objective_and_a_callback_of_ones_own_need_no_change_here(
     overrides = [*overrides, "objective.k=8"]
     with pytest.raises(HydraException, match="centred does not take the arguments"):
         train_here(SHORT, *overrides)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("k", [1, 8])
+def test_the_experiment_on_the_cliff_lands_on_the_exact_optimum(k, train_here):
+    folder = train_here("experiment=risk_1d", f"objective.k={k}", "seed=0")
+    exact = json.loads((folder / "summary.json").read_text())["exact"][str(k)]
+    assert abs(exact["theta"] - exact["theta_star"]) <= 0.005
+    assert exact["max_at_k"] >= 0.998 * exact["max_at_k_star"]

@@ -2,7 +2,7 @@
 
 One thread; the default bandit; 256 one-step episodes an update; SB3's default MLP (64, 64). The
 bare loop has the same network, optimiser, clipping and transform, makes one forward pass per
-problem and draws that problem's 16 attempts from it: the least that any implementation must do.
+problem and draws that problem's 16 attempts from it.
 The sides take turns, so a drift of the machine's speed touches all of them.
 
 Run as ``python tests/benchmarks/bench_training.py [--rounds 5]``.
