@@ -4,22 +4,24 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 GEMMA2 := $(VENV)/.installed-gemma2
 
-EXPERIMENTS := unblock tuning objectives entropy_bonus anneal risk_1d risk_bandit \
-	gradient_variance sample_weights
+# Two experiments at a time. Those of the first list share runs, so they go one after the other.
+SHARING := objectives unblock anneal
+OTHERS := tuning entropy_bonus risk_1d risk_bandit gradient_variance sample_weights
+EXPERIMENTS := $(SHARING) $(OTHERS)
 
-.PHONY: reproduce test check bench clean $(EXPERIMENTS) gemma2_factor
+.PHONY: reproduce sharing others test check bench clean $(EXPERIMENTS) gemma2_factor
 
-# Two experiments at a time, the longest first; each draws its figure when it is done.
 reproduce: $(STAMP)  ## train every experiment and draw every figure
-	$(MAKE) --no-print-directory -j2 $(EXPERIMENTS)
+	$(MAKE) --no-print-directory -j2 sharing others
 	if $(BIN)/python -c "import trl" 2> /dev/null; then $(MAKE) gemma2_factor; fi
+
+sharing others: $(STAMP)
+	set -e; for name in $(if $(filter sharing,$@),$(SHARING),$(OTHERS)); do \
+		$(MAKE) --no-print-directory $$name; done
 
 $(EXPERIMENTS): $(STAMP)
 	$(BIN)/pkpo-train experiment=$@
 	$(BIN)/pkpo-figures $@
-
-# What these share with unblock is trained there.
-anneal objectives: unblock
 
 gemma2_factor: $(GEMMA2)
 	$(BIN)/pkpo-gemma2 experiment=$@ hydra/launcher=joblib
