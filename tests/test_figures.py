@@ -68,8 +68,9 @@ def test_the_interval_is_the_bootstrap_percentile_interval_of_the_mean():
 
 
 def test_summarise_keeps_the_order_of_its_keys():
-    table = pd.DataFrame({"k": [2, 2, 1], "x": [0.0, 1.0, 5.0]})
-    summary = plotting.summarise(table, ["k"], "x")
+    table = pd.DataFrame({"k": [2, 2, 1, 1], "seed": [0, 1, 1, 0], "x": [0.0, 1.0, 5.0, 5.0]})
+    summary = plotting.summarise(table, "k", "x")
+    assert summary.columns.tolist() == ["k", "mean", "low", "high"]
     assert summary.to_numpy().tolist() == [[1, 5, 5, 5], [2, 0.5, 0, 1]]
 
 

@@ -222,7 +222,7 @@ def test_schedules_within_the_group_are_accepted(schedule):
         (Linear(4, 0), r"at 8\d % of training: k = 0 is below 1"),
         (Cosine(1, 17), r"% of training: k = 17 exceeds n = 16"),
         (Step(8, 32, at=0.995), "at 100 % of training: k = 32 exceeds n = 16"),
-        (Linear(8.0, 1.0), "k = 8.0 is a float: pass an int"),
+        (Linear(8.0, 1.0), "at 1 % of training: k = 7.93 is a float: pass an int"),
     ],
     ids=str,
 )

@@ -153,7 +153,7 @@ def test_every_objective_config_trains(objective, train_here):
         (["env.id=nowhere:Nope-v0"], "No module named 'nowhere'"),
         (
             ["env=bandit", "env.kwargs.probabilities=[2,0,0]"],
-            r"The probability 2 of arm 0 must be in \[0, 1\]",
+            r"The probability 2.0 of arm 0 must be in \[0, 1\]",
         ),
         (["objective._target_=foo.bar"], "No module named 'foo'"),
         (["log_formats=[tensorboard]"], "must contain csv"),
