@@ -40,9 +40,8 @@ def test_a_training_command_runs(command, tmp_path):
     if "experiment=" in command:
         short.append("seed=0")
     script = Path(sys.executable).with_name("pkpo-train")
-    result = subprocess.run(
-        [script, *shlex.split(command, comments=True)[1:], *short], cwd=tmp_path, capture_output=True, text=True
-    )
+    words = [str(script), *shlex.split(command, comments=True)[1:], *short]
+    result = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
 
 
