@@ -56,7 +56,8 @@ seen |= {
     "world_size": trainer.accelerator.num_processes,
     "solved": solved.solved,
     "metrics": [[log[name] for name in names] for log in trainer.state.log_history[:-1]],
-    "weights": sum(float(p.double().abs().sum()) for p in model.parameters()),
+    "weights": sum(p.detach().double().abs().sum().item() for p in model.parameters()),
 }
 path = folder / f"rank-{trainer.accelerator.process_index}.json"
 path.write_text(json.dumps(seen))
+trainer.accelerator.end_training()  # a process that leaves its group behind may abort as it exits
