@@ -69,7 +69,7 @@ def train(config: DictConfig) -> None:
     trainer.save_model(str(folder / "model"))
     with suppress(OSError):  # TRL makes the folder even where nothing is saved in it
         Path(arguments.output_dir).rmdir()
-    trainer.accelerator.end_training()  # a process that leaves its group behind may abort as it exits
+    trainer.accelerator.end_training()  # a process that keeps its group may abort as it exits
     if not trainer.is_world_process_zero():
         return
     seconds = time.perf_counter() - started
