@@ -69,13 +69,16 @@ def train(config: DictConfig) -> None:
     trainer.save_model(str(folder / "model"))
     with suppress(OSError):  # TRL makes the folder even where nothing is saved in it
         Path(arguments.output_dir).rmdir()
-    trainer.accelerator.end_training()  # a process that keeps its group may abort as it exits
-    if not trainer.is_world_process_zero():
-        return
-    seconds = time.perf_counter() - started
+    if trainer.is_world_process_zero():
+        finish(config, folder, device(arguments), time.perf_counter() - started)
+    trainer.accelerator.wait_for_everyone()  # none ends, perhaps badly, before the summary is there
+
+
+def finish(config: DictConfig, folder: Path, hardware: str, seconds: float) -> None:
+    """Write the summary, which says that the run is finished, and print its final values."""
     final = read_progress(folder).ffill().iloc[-1].dropna().to_dict()
-    summary = {"config": resolved(config), "seed": settings.seed, "final": final}
-    summary |= {"versions": versions(), "device": device(arguments)}
+    summary = {"config": resolved(config), "seed": config.seed, "final": final}
+    summary |= {"versions": versions(), "device": hardware}
     write_summary(folder, {**summary, "wall_time_seconds": round(seconds, 3)})
     for name, value in final.items():
         if str(name).startswith(("exact/", "eval/", "rollout/solved")):
