@@ -4,9 +4,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 GEMMA2 := $(VENV)/.installed-gemma2
 
-# Two experiments at a time. Those of the first list share runs, so they go one after the other.
-SHARING := objectives unblock anneal
-OTHERS := tuning entropy_bonus risk_1d risk_bandit gradient_variance sample_weights
+# Two experiments at a time, about as long in each list. objectives, unblock and anneal share runs,
+# so they go one after the other.
+SHARING := objectives unblock anneal gradient_variance sample_weights
+OTHERS := tuning entropy_bonus risk_1d risk_bandit
 EXPERIMENTS := $(SHARING) $(OTHERS)
 
 .PHONY: reproduce sharing others test check bench clean $(EXPERIMENTS) gemma2_factor
