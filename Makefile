@@ -6,14 +6,16 @@ GEMMA2 := $(VENV)/.installed-gemma2
 
 # Two experiments at a time, about as long in each list. objectives, unblock and anneal share runs,
 # so they go one after the other.
-SHARING := objectives unblock anneal gradient_variance sample_weights
-OTHERS := tuning entropy_bonus risk_1d risk_bandit
-EXPERIMENTS := $(SHARING) $(OTHERS)
+SHARING := objectives unblock anneal
+OTHERS := tuning entropy_bonus risk_1d risk_bandit sample_weights
+LAST := gradient_variance
+EXPERIMENTS := $(SHARING) $(OTHERS) $(LAST)
 
 .PHONY: reproduce sharing others test check bench clean $(EXPERIMENTS) gemma2_factor
 
 reproduce: $(STAMP)  ## train every experiment and draw every figure
 	$(MAKE) --no-print-directory -j2 sharing others
+	$(MAKE) --no-print-directory $(LAST) LAUNCHER=hydra/launcher=joblib
 	if $(BIN)/python -c "import trl" 2> /dev/null; then $(MAKE) gemma2_factor; fi
 
 sharing others: $(STAMP)
@@ -21,7 +23,7 @@ sharing others: $(STAMP)
 		$(MAKE) --no-print-directory $$name; done
 
 $(EXPERIMENTS): $(STAMP)
-	$(BIN)/pkpo-train experiment=$@
+	$(BIN)/pkpo-train experiment=$@ $(LAUNCHER)
 	$(BIN)/pkpo-figures $@
 
 gemma2_factor: $(GEMMA2)
