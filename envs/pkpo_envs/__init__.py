@@ -3,8 +3,9 @@
 import gymnasium
 
 from pkpo_envs.problem_env import ProblemEnv, ProblemVectorEnv
+from pkpo_envs.seeded_problems import SeededProblems
 
-__all__ = ["ProblemEnv", "ProblemVectorEnv"]
+__all__ = ["ProblemEnv", "ProblemVectorEnv", "SeededProblems"]
 
 gymnasium.register(
     id="pkpo/Bandit-v0",
@@ -20,4 +21,11 @@ gymnasium.register(
     id="pkpo/ProblemSet-v0",
     entry_point="pkpo_envs.problem_set:ProblemSetEnv",
     vector_entry_point="pkpo_envs.problem_set:ProblemSetVectorEnv",
+    reward_threshold=1.0,
+)
+gymnasium.register(
+    id="pkpo/DigitSum-v0",
+    entry_point="pkpo_envs.digit_sum:DigitSumEnv",
+    vector_entry_point="pkpo_envs.digit_sum:DigitSumVectorEnv",
+    reward_threshold=1.0,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import spaces
@@ -12,6 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 
 from pkpo_envs.problem_env import ProblemEnv, ProblemVectorEnv, check_distribution, check_target
+from pkpo_envs.rendering import GAINED, GROUND, Attempts, legend
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _LARGEST_GAP = 1e-4  # of `best_policy` to the greatest max@k, in units of the payouts' spread
 
@@ -55,7 +59,9 @@ class BanditEnv(ProblemEnv):
         self,
         payouts: Sequence[float] = (0.5, 0.8, 1.0),
         probabilities: Sequence[float] = (1.0, 0.4, 0.1),
+        render_mode: str | None = None,
     ) -> None:
+        super().__init__(render_mode)
         self.payouts = _numbers("payouts", payouts)
         self.probabilities = _numbers("probabilities", probabilities)
         self.n_arms = len(self.payouts)
@@ -79,6 +85,21 @@ class BanditEnv(ProblemEnv):
     ) -> NDArray[np.float64]:
         pays = self.np_random.random(len(actions)) < self.probabilities[actions]
         return np.where(pays, self.payouts[actions], 0.0)
+
+    def draw(self, axes: Axes, attempts: Attempts) -> None:
+        """Each arm's odds, how often it was chosen, and how often it paid."""
+        share = 1 / max(len(attempts), 1)
+        arms, paid = attempts.actions, attempts.returns != 0
+        for color, label, chosen in ((GROUND, "unpaid", arms), (GAINED, "paid", arms[paid])):
+            heights = share * np.bincount(chosen, minlength=self.n_arms)
+            axes.bar(range(self.n_arms), heights, 0.7, color=color, label=label)
+        odds = zip(self.payouts, self.probabilities, strict=True)
+        axes.set_xticks(
+            range(self.n_arms), [f"{payout:g}\np = {chance:.3g}" for payout, chance in odds]
+        )
+        axes.set(xlabel="an arm's payout and its probability p", ylabel="share of the attempts")
+        axes.set_ylim(0, 1)
+        legend(axes)
 
     def max_at_k(self, policy: ArrayLike, k: int) -> float:
         """The expected maximum of k rewards of a policy (n_arms,)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import spaces
@@ -11,6 +11,10 @@ from scipy.optimize import root_scalar
 from scipy.special import ndtr
 
 from pkpo_envs.problem_env import ProblemEnv, ProblemVectorEnv, check_target
+from pkpo_envs.rendering import BEST, GAINED, GROUND, LOST, Attempts, legend
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class Cliff1DEnv(ProblemEnv):
@@ -50,7 +54,8 @@ class Cliff1DEnv(ProblemEnv):
     Pass@K Policy Optimization, arXiv 2505.15201: its one-dimensional toy, with std = 0.1.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, render_mode: str | None = None) -> None:
+        super().__init__(render_mode)
         self._best: dict[tuple[int, float], float] = {}
         self.observation_space = spaces.Discrete(1)
         self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
@@ -59,6 +64,22 @@ class Cliff1DEnv(ProblemEnv):
         self, problems: NDArray[np.int64], actions: NDArray[np.float32]
     ) -> NDArray[np.float64]:
         return self.reward_at(0.5 + actions[:, 0].astype(np.float64))
+
+    def draw(self, axes: Axes, attempts: Attempts) -> None:
+        """The reward, the attempts upon it, and as a histogram how many are where."""
+        line = np.linspace(-0.5, 1.5, 801)
+        x = np.clip(0.5 + attempts.actions[:, 0].astype(np.float64), -0.5, 1.5)
+        fell, best = attempts.returns == 0, attempts.best()
+        axes.fill_between(line, self.reward_at(line), color=GROUND, linewidth=0, label="reward")
+        axes.plot(x[fell], attempts.returns[fell], "X", color=LOST, alpha=0.6, label="fell")
+        axes.plot(x[~fell], attempts.returns[~fell], "o", color=GAINED, alpha=0.6, label="stands")
+        axes.plot(x[best], attempts.returns[best], "*", color=BEST, markersize=14, label="best")
+        axes.set(xlabel="position x", ylabel="reward", xlim=(-0.55, 1.55), ylim=(-0.06, 1.1))
+        share = axes.twinx()
+        counts, edges = np.histogram(x, bins=40, range=(-0.5, 1.5))
+        share.stairs(counts / max(len(x), 1), edges, fill=True, color=GAINED, alpha=0.25)
+        share.set(ylabel="share of the attempts (bars)", ylim=(-0.06 / 1.1, 1))
+        legend(axes)
 
     @staticmethod
     def reward_at(x: ArrayLike) -> NDArray[np.float64]:

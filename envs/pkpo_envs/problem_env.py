@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from inspect import signature
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -11,6 +12,13 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
+
+from pkpo_envs.rendering import FPS, RENDER_MODES, Attempts, Renderer, draw_returns
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+HISTORY = 64  # attempts of a scalar env that a picture shows
 
 
 class ProblemEnv(gym.Env[Any, Any]):
@@ -30,13 +38,32 @@ class ProblemEnv(gym.Env[Any, Any]):
     of floats, about the policy whose action distributions on problems 0, 1, ... have these
     parameters (`probabilities` of shape (n_problems, n_actions), or `mean` and `std`), and about
     the best such policy for the maximum of k attempts (keys that end in `_star`).
+
+    A world with an argument `render_mode` that it hands to `super().__init__` can be seen, as
+    "rgb_array" or in the window of "human": its latest 64 attempts, at whatever problems. The
+    picture has the return of each, unless the world overrides `draw`. The vector environment can
+    be seen without this argument.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": FPS}  # noqa: RUF012
     n_problems: int = 1
 
     _state: NDArray[Any] | None = None
     _problem: int = 0
+    _renderer: Renderer | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Promise render modes for a world only if its constructor takes one."""
+        super().__init_subclass__(**kwargs)
+        if "metadata" not in vars(cls):
+            takes = signature(cls.__init__).parameters.values()
+            seen = any(p.name == "render_mode" or p.kind is p.VAR_KEYWORD for p in takes)
+            cls.metadata = {**cls.metadata, "render_modes": list(RENDER_MODES) if seen else []}
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+        if render_mode is not None:
+            self._renderer = Renderer(self, render_mode, history=HISTORY)
 
     def start(self, problems: NDArray[np.int64]) -> NDArray[Any]:
         """First states (batch, ...) of episodes at problems (batch,); by default the problems."""
@@ -59,6 +86,10 @@ class ProblemEnv(gym.Env[Any, Any]):
         """Rewards (batch,) of one-step attempts at problems (batch,) by actions (batch, ...)."""
         raise NotImplementedError(f"{type(self).__name__} overrides neither reward nor advance.")
 
+    def draw(self, axes: Axes, attempts: Attempts) -> None:
+        """Draw these attempts, of which there may be none, into empty matplotlib axes."""
+        draw_returns(axes, self, attempts)
+
     def draw_problems(self, batch: int) -> NDArray[np.int64]:
         """Problems (batch,) drawn uniformly; a world of one problem uses no randomness for it."""
         if self.n_problems == 1:
@@ -78,6 +109,8 @@ class ProblemEnv(gym.Env[Any, Any]):
             problems = self.draw_problems(1)
         self._problem = int(problems[0])
         self._state = self.start(problems)
+        if self._renderer is not None:
+            self._renderer.restart(np.ones(1, dtype=np.bool_))
         return _observations(self, self._state)[0], {"problem": self._problem}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -91,7 +124,18 @@ class ProblemEnv(gym.Env[Any, Any]):
         state, rewards, ended = _advance(self, self._state, actions)
         observation = _observations(self, state)[0]
         self._state = None if ended[0] else state
+        if self._renderer is not None:
+            self._renderer.step(np.array([self._problem]), state, actions, rewards, ended)
         return observation, float(rewards[0]), bool(ended[0]), False, {"problem": self._problem}
+
+    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+        """A picture (height, width, 3) if the render mode is "rgb_array", else None."""
+        return _render(self)
+
+    def close(self) -> None:
+        """Close the window of "human", if there is one."""
+        if self._renderer is not None:
+            self._renderer.close()
 
 
 class ProblemVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
@@ -104,6 +148,10 @@ class ProblemVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
 
     Autoreset is SAME_STEP (an ended column restarts at a random problem within the step) or
     DISABLED (the caller restarts it with `"reset_mask"`, and may choose the problem).
+
+    With a `render_mode`, `render` draws the latest attempts of all columns into one picture. As
+    Gymnasium expects a frame for each column, it is returned `num_envs` times, without copies: use
+    `RecordVideo(envs, ..., record_first_only=True)`.
     """
 
     world_class: ClassVar[type[ProblemEnv]]
@@ -112,6 +160,7 @@ class ProblemVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
         self,
         num_envs: int = 1,
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
+        render_mode: str | None = None,
         **world_kwargs: Any,
     ) -> None:
         if isinstance(num_envs, bool) or not isinstance(num_envs, int | np.integer) or num_envs < 1:
@@ -125,7 +174,10 @@ class ProblemVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
             )
         self.world = self.world_class(**world_kwargs)
         self.num_envs = int(num_envs)
-        self.metadata = {**self.world.metadata, "autoreset_mode": self.autoreset_mode}
+        self.render_mode = render_mode
+        self._renderer = None if render_mode is None else Renderer(self.world, render_mode)
+        modes = {"render_modes": list(RENDER_MODES), "autoreset_mode": self.autoreset_mode}
+        self.metadata = {**self.world.metadata, **modes}
         self.single_observation_space = self.world.observation_space
         self.single_action_space = self.world.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -199,6 +251,8 @@ class ProblemVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
         self._state, rewards, ended = _advance(self.world, self._state, actions)
         self._ended = ended.copy()
         observations = _observations(self.world, self._state)
+        if self._renderer is not None:
+            self._renderer.step(self._problems, self._state, actions, rewards, ended)
         infos: dict[str, Any] = {}
         if self.autoreset_mode == AutoresetMode.SAME_STEP and ended.any():
             # What gymnasium.vector.SyncVectorEnv reports of the episodes that ended.
@@ -216,12 +270,24 @@ class ProblemVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
         infos["_problem"] = np.ones(self.num_envs, dtype=np.bool_)
         return observations, rewards, ended, np.zeros(self.num_envs, dtype=np.bool_), infos
 
+    def render(self) -> tuple[NDArray[np.uint8], ...] | None:  # type: ignore[override]
+        """One picture (height, width, 3) of all columns, for each column; None in other modes."""
+        picture = _render(self)
+        return None if picture is None else (picture,) * self.num_envs
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Close the window of "human", if there is one."""
+        if self._renderer is not None:
+            self._renderer.close()
+
     def _restart(self, columns: NDArray[np.bool_], problems: NDArray[np.int64] | None) -> None:
         """Start episodes in these columns, at one problem for each of them or at random ones."""
         if problems is None:
             problems = self.world.draw_problems(int(columns.sum()))
         self._problems[columns] = problems
         self._ended[columns] = False
+        if self._renderer is not None:
+            self._renderer.restart(columns)
         fresh = self.world.start(problems)
         if self._state is None or len(problems) == self.num_envs:
             self._state = fresh
@@ -334,6 +400,17 @@ def _check_actions(actions: NDArray[Any], space: spaces.Space[Any], batch: int) 
         column = int(np.argwhere(~valid)[0, 0])
         raise ValueError(f"The action {actions[column]} of column {column} must be {bound}.")
     return actions.astype(space.dtype, copy=False)
+
+
+def _render(env: ProblemEnv | ProblemVectorEnv) -> NDArray[np.uint8] | None:
+    """What an env's renderer draws; a warning, as Gymnasium's own envs give, if it has none."""
+    if env._renderer is None:
+        gym.logger.warn(
+            f"{type(env).__name__}.render() draws nothing without a render mode: choose one when "
+            'making the env, as in gymnasium.make(..., render_mode="rgb_array").'
+        )
+        return None
+    return env._renderer.render()
 
 
 def _advance(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
 from pkpo_envs.problem_env import ProblemEnv, ProblemVectorEnv, check_distribution, check_target
+from pkpo_envs.rendering import BEST, GAINED, GROUND, LOST, Attempts
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class ProblemSetEnv(ProblemEnv):
@@ -51,8 +55,13 @@ class ProblemSetEnv(ProblemEnv):
     """
 
     def __init__(
-        self, n_problems: int = 128, n_answers: int = 128, hard_fraction: float = 0.75
+        self,
+        n_problems: int = 128,
+        n_answers: int = 128,
+        hard_fraction: float = 0.75,
+        render_mode: str | None = None,
     ) -> None:
+        super().__init__(render_mode)
         for name, size in (("n_problems", n_problems), ("n_answers", n_answers)):
             if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
                 raise ValueError(f"{name}={size!r} must be an integer of at least 1.")
@@ -77,6 +86,39 @@ class ProblemSetEnv(ProblemEnv):
         self, problems: NDArray[np.int64], actions: NDArray[np.int64]
     ) -> NDArray[np.float64]:
         return (actions == self.answers[problems]).astype(np.float64)
+
+    def draw(self, axes: Axes, attempts: Attempts) -> None:
+        """A cell a problem, row by row: the share of correct attempts, a dot if there is one."""
+        from matplotlib.colors import LinearSegmentedColormap
+
+        columns = int(np.ceil(np.sqrt(1.6 * self.n_problems)))
+        rows = -(-self.n_problems // columns)
+        shares, cells = attempts.mean_returns(self.n_problems), np.full(rows * columns, np.nan)
+        cells[: self.n_problems] = np.nan_to_num(shares, nan=-1)
+        row, column = np.divmod(np.flatnonzero(shares > 0), columns)
+        shades = LinearSegmentedColormap.from_list("shares", ["white", GAINED])
+        shades = shades.with_extremes(under=GROUND, bad="none")
+        mesh = axes.pcolormesh(
+            cells.reshape(rows, columns),
+            vmin=0,
+            vmax=1,
+            cmap=shades,
+            edgecolors="0.6",
+            linewidth=0.5,
+        )
+        axes.plot(column + 0.5, row + 0.5, ".", color=BEST, markersize=4)
+        if left := self.n_problems % columns:  # the last row's cells beyond the last problem
+            axes.fill_between([left + 0.02, columns + 1], rows - 0.98, rows + 1, color="white")
+        row, column = divmod(int((~self.hard).sum()), columns)  # the first hard problem's
+        axes.plot(
+            [0, column, column, columns], [row + 1, row + 1, row, row], color=LOST, linewidth=2
+        )
+        axes.figure.colorbar(mesh, ax=axes, label="share of correct attempts")
+        axes.spines[:].set_visible(False)
+        axes.set(xlim=(0, columns), ylim=(rows, 0), aspect="equal", xticks=[], yticks=[])
+        axes.set_xlabel(
+            "problems, easy above the line, hard below\ndot: solved; grey: not attempted"
+        )
 
     def pass_at_k(
         self, policy: ArrayLike, k: int, problems: Literal["hard", "easy"] | None = None

@@ -53,7 +53,9 @@ def make_vec(env_id: str, num_envs: int, **kwargs: Any) -> Any:
 def uniform_policy(world: Any) -> dict[str, np.ndarray]:
     space = world.action_space
     if isinstance(space, spaces.Discrete):
-        return {"probabilities": np.full((world.n_problems, space.n), 1 / space.n)}
+        several = hasattr(world, "decision_observations")  # more decisions than a problem's first
+        rows = len(world.decision_observations()) if several else world.n_problems
+        return {"probabilities": np.full((rows, space.n), 1 / space.n)}
     return {"mean": np.zeros((world.n_problems, *space.shape)), "std": np.ones(space.shape)}
 
 

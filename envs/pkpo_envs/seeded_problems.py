@@ -1,0 +1,95 @@
+"""Problems for an environment that has none: a seed decides the start, and nothing after it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.utils import RecordConstructorArgs
+
+from pkpo_envs.problem_env import _check_problems
+
+
+class SeededProblems(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+    """
+    ## Description
+
+    Gives any Gymnasium environment problems. Problem i is the start that the environment has with
+    the i-th of `n_problems` seeds. After the start it gets an independent random generator, so the
+    attempts at a problem begin alike and differ from there on.
+
+    ## Observation
+
+    The environment's.
+
+    ## Action
+
+    The environment's.
+
+    ## Reward
+
+    The environment's.
+
+    ## Problems
+
+    `n_problems` of them, drawn uniformly, or chosen by `reset(options={"problem": i})`; other
+    options go on to the environment. `info["problem"]` names the problem at every step. Which
+    seeds they are follows from the argument `seed` alone, so all copies have the same problems and
+    another `seed` gives others, for tests of what was learned, say. `reset(seed=...)` seeds what
+    is left to chance: the draws of problems, and everything that happens after a start.
+
+    What comes of the environment's `np_random` after `reset` is independent; the rest it cannot
+    separate. An environment with a generator or a simulator of its own, which it seeds in `reset`,
+    repeats its randomness in every attempt, as does one that draws at the start what is to happen
+    later (a shuffled deck). One that draws from what no seed decides starts anywhere, and one that
+    always starts in the same way has `n_problems` equal ones.
+
+    ## Exact solution
+
+    None.
+
+    ## Reference
+
+    Pass@K Policy Optimization, arXiv 2505.15201, for groups of attempts at one problem.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], n_problems: int, seed: int = 0) -> None:
+        for name, value, bound in (("n_problems", n_problems, 1), ("seed", seed, 0)):
+            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            if not (whole and value >= bound):
+                raise ValueError(f"{name}={value!r} must be an integer of at least {bound}.")
+        if env.has_wrapper_attr("n_problems") and env.get_wrapper_attr("n_problems") > 1:
+            raise ValueError(
+                f"{env} has {env.get_wrapper_attr('n_problems')} problems of its own: leave "
+                "SeededProblems out."
+            )
+        RecordConstructorArgs.__init__(self, n_problems=n_problems, seed=seed)
+        super().__init__(env)
+        self.n_problems, self.seed = int(n_problems), int(seed)
+        self._problem = 0
+        self._rng = np.random.default_rng()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start an attempt at `options["problem"]`, or at a problem drawn at random."""
+        options = dict(options or {})
+        problem = None
+        if "problem" in options:
+            problem = int(_check_problems(options.pop("problem"), self.n_problems, 1)[0])
+        if seed is not None:
+            # A stream apart from those that an environment makes of the bare number.
+            self._rng = np.random.default_rng([seed, 1])
+        if problem is None:
+            problem = int(self._rng.integers(self.n_problems))
+        self._problem = problem
+        start = int(np.random.SeedSequence([self.seed, problem]).generate_state(1)[0])
+        observation, info = self.env.reset(seed=start, options=options or None)
+        self.env.unwrapped.np_random = self._rng.spawn(1)[0]
+        return observation, {**info, "problem": problem}
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Take one step of the attempt."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return observation, reward, terminated, truncated, {**info, "problem": self._problem}
