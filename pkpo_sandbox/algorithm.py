@@ -4,9 +4,9 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import compress
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import gymnasium
 import numpy as np
@@ -21,40 +21,21 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.utils import FloatSchedule, obs_as_tensor, safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 
-from pkpo_sandbox.groups import (
-    IDLE,
-    GroupVecEnv,
-    Roster,
-    check_groups,
-    group_env,
-    make_group_env,
+from pkpo_sandbox.groups import GroupVecEnv, check_groups, group_env, make_group_env
+from pkpo_sandbox.policies import (
+    ActorPolicy,
+    CnnActorPolicy,
+    MultiInputActorPolicy,
+    check_spaces,
 )
-from pkpo_sandbox.policies import ActorPolicy, CnnActorPolicy, MultiInputActorPolicy
+from pkpo_sandbox.rollouts import Recorder, Rollout
 from pkpo_sandbox.transforms import max_at_k, pkpo, rloo
 
 GroupTransform = Callable[..., torch.Tensor]
 SelfGroupPolicyGradient = TypeVar("SelfGroupPolicyGradient", bound="GroupPolicyGradient")
 
-OBSERVATION_SPACES = (
-    spaces.Box,
-    spaces.Discrete,
-    spaces.MultiDiscrete,
-    spaces.MultiBinary,
-    spaces.Dict,
-)
-ACTION_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
-
-
-class Rollout(NamedTuple):
-    """The whole episodes of one iteration, one row for each step of each attempt."""
-
-    observations: Any  #: tensor (rows, ...), or a dict of such
-    actions: torch.Tensor  #: (rows, ...) as sampled, before clipping to the action space
-    log_prob: torch.Tensor  #: (rows,) of the actions under the policy that took them
-    entropy: torch.Tensor  #: (rows,) of that policy
-    attempts: torch.Tensor  #: (rows,) int64, which attempt each step belongs to
-    returns: torch.Tensor  #: (n_groups, group_size) float64, sum of an attempt's rewards
-    lengths: np.ndarray  #: (n_groups, group_size) int64, steps of an attempt
+#: rows of a long iteration that are differentiated at a time, so that memory stays bounded
+ROWS_AT_ONCE = 4096
 
 
 class GroupPolicyGradient(BaseAlgorithm):
@@ -67,6 +48,8 @@ class GroupPolicyGradient(BaseAlgorithm):
     a sum over the group and a mean over groups, so a transform returns the weights of an
     estimate Σ_i w_i ∇log π (arXiv 2505.15201). Weights are never centred or scaled
     afterwards. With ``clip_range`` the loss is PPO's clipped surrogate with w_i as advantage.
+    A return is Σ_t gamma^t r_t from the start of the attempt, and has one weight for all its steps.
+    What is logged as ``rollout/`` is undiscounted, as SB3's own statistics and ``eval/`` are.
 
     Inherits from SB3's ``BaseAlgorithm`` and implements ``_setup_model`` and ``learn``;
     overrides ``_wrap_env`` and ``set_env`` (groups), ``dump_logs``, ``_excluded_save_params`` and
@@ -83,6 +66,7 @@ class GroupPolicyGradient(BaseAlgorithm):
     :param group_size: attempts at each problem (n in the paper), at least 2
     :param n_groups: problems in an iteration, at least 1
     :param learning_rate: a number or a schedule of the remaining progress
+    :param gamma: discount factor of the returns, in (0, 1]
     :param n_epochs: gradient steps on each iteration's episodes; more than 1 needs ``clip_range``
     :param clip_range: probability ratios are clipped to 1 ± this number (or schedule); None for
         the plain policy gradient
@@ -116,6 +100,7 @@ class GroupPolicyGradient(BaseAlgorithm):
         group_size: int = 16,
         n_groups: int = 16,
         learning_rate: float | Schedule = 3e-3,
+        gamma: float = 1.0,
         n_epochs: int = 1,
         clip_range: float | Schedule | None = None,
         ent_coef: float | Schedule = 0.0,
@@ -133,7 +118,7 @@ class GroupPolicyGradient(BaseAlgorithm):
             env = make_group_env(env, n_groups, group_size)
         if env is not None:
             env = self._wrap_env(env, verbose)
-            _check_spaces(env)
+            check_spaces(env.observation_space, env.action_space)
         elif _init_setup_model:
             raise ValueError("env=None: give an id, a Gymnasium env or an SB3 VecEnv")
         super().__init__(
@@ -152,6 +137,7 @@ class GroupPolicyGradient(BaseAlgorithm):
         self.transform_kwargs = transform_kwargs or {}
         self.group_size = group_size
         self.n_groups = n_groups
+        self.gamma = gamma
         self.n_epochs = n_epochs
         self.clip_range = clip_range
         self.ent_coef = ent_coef
@@ -180,6 +166,9 @@ class GroupPolicyGradient(BaseAlgorithm):
             or self.n_epochs < 1
         ):
             raise ValueError(f"n_epochs must be an integer of at least 1, got {self.n_epochs!r}")
+        number = isinstance(self.gamma, int | float) and not isinstance(self.gamma, bool)
+        if not (number and 0 < self.gamma <= 1):
+            raise ValueError(f"gamma must be above 0 and at most 1, got {self.gamma!r}")
         if self.n_epochs > 1 and self.clip_range is None:
             raise ValueError(
                 f"n_epochs={self.n_epochs} trains again on episodes of an older policy, which "
@@ -249,7 +238,7 @@ class GroupPolicyGradient(BaseAlgorithm):
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
         callback.on_training_start(locals(), globals())
-        iteration = 0
+        iteration = self._n_updates // self.n_epochs if self.num_timesteps else 0
         while self.num_timesteps < total_timesteps:
             rollout = self.collect_rollouts(callback)
             if rollout is None:
@@ -269,33 +258,30 @@ class GroupPolicyGradient(BaseAlgorithm):
         """Play one iteration: every attempt of every group to its end.
 
         :return: None if the callback stops training
-        :raises ValueError: if the env gives a reward that is not finite
+        :raises ValueError: if the env gives a reward that is not finite, or an episode is endless
         """
         env = self.env
         assert env is not None, "no env: give one to the constructor, load() or set_env()"
         # Columns cut off inside an episode, their lengths being uneven, start afresh.
         if self._last_obs is None or not np.all(self._last_episode_starts):  # type: ignore[arg-type]
             self._last_obs = env.reset()  # type: ignore[assignment]
-        shape = (self.n_groups, self.group_size)
-        roster = Roster(self.n_groups * self.group_size, env.num_envs)
-        returns, lengths = np.zeros(shape), np.zeros(shape, dtype=np.int64)
-        steps: list[tuple[Any, ...]] = []
+        recorder = Recorder(self.n_groups, self.group_size, env.num_envs, self.gamma)
+        # One step is differentiated as it is taken. More are evaluated again by the update, for
+        # their graphs would fill the memory.
+        differentiable = self.clip_range is None
         callback.on_rollout_start()
-        while not roster.finished:
+        while not recorder.roster.finished:
             # 1. act in every column
             observations = obs_as_tensor(self._last_obs, self.device)  # type: ignore[arg-type]
-            actions, log_prob, entropy = self._act(observations)
+            with torch.set_grad_enabled(differentiable):
+                actions, log_prob, entropy = self._act(observations)
             new_obs, rewards, dones, infos = env.step(self._env_actions(actions))
             self.num_timesteps += env.num_envs
             # 2. credit the attempts that the columns are playing
-            playing = roster.attempts != IDLE
-            attempts = roster.attempts[playing]
-            if not np.isfinite(rewards[playing]).all():
-                self._refuse_rewards(rewards, playing)
-            returns.flat[attempts] += rewards[playing]
-            lengths.flat[attempts] += 1
-            steps.append((observations, actions, log_prob, entropy, playing, attempts))
-            roster.end(dones)
+            playing = recorder.add((observations, actions, log_prob, entropy), rewards, dones)
+            if differentiable and not recorder.roster.finished:
+                differentiable = False
+                recorder.detach()
             self._last_obs = new_obs  # type: ignore[assignment]
             self._last_episode_starts = dones
             # 3. tell the callbacks
@@ -306,21 +292,15 @@ class GroupPolicyGradient(BaseAlgorithm):
             if ended.any() and not {"episode", "is_success"}.isdisjoint(infos[ended.argmax()]):
                 self._update_info_buffer(list(compress(infos, ended)), ended[ended])
         callback.on_rollout_end()
-        rollout = self._stack(steps, torch.from_numpy(returns), lengths)
-        self._window.append((rollout.returns, lengths))
-        return rollout
+        self._window.append((torch.from_numpy(recorder.undiscounted), recorder.lengths))
+        return recorder.rollout()
 
     def _act(self, observations: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Sample actions (columns, ...), with their log-probabilities and entropies (columns,).
-
-        The plain policy gradient differentiates these very log-probabilities; the clipped
-        surrogate evaluates them again at every epoch.
-        """
-        with torch.set_grad_enabled(self.clip_range is None):
-            distribution = self.policy.get_distribution(observations)
-            with torch.no_grad():
-                actions = distribution.get_actions()
-            return actions, *self._score(distribution, actions)
+        """Sample actions (columns, ...), with their log-probabilities and entropies (columns,)."""
+        distribution = self.policy.get_distribution(observations)
+        with torch.no_grad():
+            actions = distribution.get_actions()
+        return actions, *self._score(distribution, actions)
 
     def _score(
         self, distribution: Distribution, actions: torch.Tensor
@@ -335,37 +315,9 @@ class GroupPolicyGradient(BaseAlgorithm):
         """Clip Gaussian samples to the action space, as SB3 does."""
         array = actions.cpu().numpy()
         if isinstance(self.action_space, spaces.Box):
+            array = array.reshape(-1, *self.action_space.shape)
             array = np.clip(array, self.action_space.low, self.action_space.high)
         return array
-
-    def _refuse_rewards(self, rewards: np.ndarray, playing: np.ndarray) -> None:
-        column = int(np.flatnonzero(playing & ~np.isfinite(rewards))[0])
-        raise ValueError(
-            f"the env in column {column} gave reward {rewards[column]} at timestep "
-            f"{self.num_timesteps}: rewards must be finite. The policy has not been updated on "
-            "it; mend the env, or wrap it so that this case has a finite reward"
-        )
-
-    def _stack(self, steps: list, returns: torch.Tensor, lengths: np.ndarray) -> Rollout:
-        """Join the steps into rows, leaving out those of idle columns."""
-        observations, actions, log_prob, entropy, playing, attempts = zip(*steps, strict=True)
-        rows = None
-        if not all(mask.all() for mask in playing):
-            rows = torch.from_numpy(np.flatnonzero(np.concatenate(playing))).to(self.device)
-
-        def join(parts: Sequence[torch.Tensor]) -> torch.Tensor:
-            joined = torch.cat(list(parts)) if len(parts) > 1 else parts[0]
-            return joined if rows is None else joined[rows]
-
-        if isinstance(observations[0], dict):
-            keys = observations[0].keys()
-            observations = {key: join([step[key] for step in observations]) for key in keys}
-        else:
-            observations = join(observations)
-        attempts = torch.from_numpy(np.concatenate(attempts)).to(self.device)
-        return Rollout(
-            observations, join(actions), join(log_prob), join(entropy), attempts, returns, lengths
-        )
 
     def _coefficients(self) -> dict[str, Any]:
         """The transform's keyword arguments, schedules included."""
@@ -406,6 +358,26 @@ class GroupPolicyGradient(BaseAlgorithm):
             terms = torch.minimum(step_weights * ratio, step_weights * clipped)
         return terms.sum() / weights.shape[0]
 
+    def _backward(
+        self, rollout: Rollout, weights: torch.Tensor, ent_coef: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Add the loss's gradient to the parameters'. -> the loss and the mean entropy."""
+        n_rows = len(rollout.attempts)
+        loss, entropy = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        acted = rollout.log_prob.requires_grad  # by this policy, just now
+        for part in [rollout] if acted else rollout.parts(ROWS_AT_ONCE):
+            scores = part.log_prob, part.entropy
+            if not acted:
+                distribution = self.policy.get_distribution(part.observations)
+                scores = self._score(distribution, part.actions)
+            part_entropy = scores[1].sum() / n_rows
+            part_loss = -self._surrogate(part, weights, scores[0])
+            if ent_coef != 0:
+                part_loss = part_loss - ent_coef * part_entropy
+            part_loss.backward()
+            loss, entropy = loss + part_loss.detach(), entropy + part_entropy.detach()
+        return loss, entropy
+
     def train(self, rollout: Rollout) -> None:
         """One iteration's update."""
         optimizer = self.policy.optimizer
@@ -413,20 +385,12 @@ class GroupPolicyGradient(BaseAlgorithm):
         # 1. the joint transform of each group
         weights = self._weights(rollout.returns, self._current_progress_remaining)
         ent_coef = FloatSchedule(self.ent_coef)(self._current_progress_remaining)
-        log_prob, entropy = rollout.log_prob, rollout.entropy
         losses: dict[str, torch.Tensor] = {}
         for _ in range(self.n_epochs):
-            # 2. the loss
-            if self.clip_range is not None:
-                distribution = self.policy.get_distribution(rollout.observations)
-                log_prob, entropy = self._score(distribution, rollout.actions)
-            mean_entropy = entropy.mean()
-            loss = -self._surrogate(rollout, weights, log_prob)
-            if ent_coef != 0:
-                loss = loss - ent_coef * mean_entropy
-            # 3. a step along its clipped gradient
+            # 2. the loss and its gradient
             optimizer.zero_grad()
-            loss.backward()
+            loss, entropy = self._backward(rollout, weights, ent_coef)
+            # 3. a step along the clipped gradient
             parameters = (p for group in optimizer.param_groups for p in group["params"])
             grad_norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
             if not torch.isfinite(grad_norm):
@@ -435,7 +399,7 @@ class GroupPolicyGradient(BaseAlgorithm):
                     "NaN in the observations or huge rewards, or lower learning_rate"
                 )
             optimizer.step()
-            losses = {"loss": loss, "entropy": mean_entropy, "grad_norm": grad_norm}
+            losses = {"loss": loss, "entropy": entropy, "grad_norm": grad_norm}
         self._n_updates += self.n_epochs
         # 4. what happened
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
@@ -497,6 +461,7 @@ class PKPO(GroupPolicyGradient):
         n_groups: int = 16,
         baseline: str = "loo_minus_one",
         learning_rate: float | Schedule = 3e-3,
+        gamma: float = 1.0,
         n_epochs: int = 1,
         clip_range: float | Schedule | None = None,
         ent_coef: float | Schedule = 0.0,
@@ -518,6 +483,7 @@ class PKPO(GroupPolicyGradient):
             group_size=group_size,
             n_groups=n_groups,
             learning_rate=learning_rate,
+            gamma=gamma,
             n_epochs=n_epochs,
             clip_range=clip_range,
             ent_coef=ent_coef,
@@ -567,25 +533,4 @@ def _check_problems(env: VecEnv) -> None:
             f"{env} starts each column on one of {n_problems} problems by itself, but the "
             "attempts of a group share a problem: give the env's id, the env itself or a "
             "Gymnasium vector env"
-        )
-
-
-def _check_spaces(env: VecEnv) -> None:
-    for role, space, allowed in (
-        ("observation", env.observation_space, OBSERVATION_SPACES),
-        ("action", env.action_space, ACTION_SPACES),
-    ):
-        if not isinstance(space, allowed):
-            names = ", ".join(kind.__name__ for kind in allowed)
-            raise ValueError(
-                f"the {role} space {space} is not supported: use one of {names}, "
-                "or a Gymnasium wrapper that turns it into one"
-            )
-    action_space = env.action_space
-    if isinstance(action_space, spaces.Box) and not np.all(
-        np.isfinite([action_space.low, action_space.high])
-    ):
-        raise ValueError(
-            f"the action space {action_space} is unbounded: give Box actions finite bounds, "
-            "best -1 and 1 (gymnasium.wrappers.RescaleAction)"
         )

@@ -6,18 +6,20 @@ belongs to group ``s // group_size``, and all attempts of a group face the same 
 """
 
 from collections.abc import Sequence
-from importlib import import_module
-from inspect import signature
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
-from gymnasium.envs.registration import load_env_creator
+from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs
 
+from pkpo_envs import ProblemVectorEnv
+from pkpo_sandbox.columns import ColumnInfos, ColumnProblem, make_columns, restart_obstacle
+
 IDLE = -1
+STEP_LIMIT = 100_000  #: steps after which an attempt that has not ended is refused as endless
 
 
 class Roster:
@@ -37,6 +39,9 @@ class Roster:
         self.attempts = np.where(columns < n_attempts, columns, IDLE)
         self._waiting = range(min(n_attempts, n_columns), n_attempts)
         self._unfinished = n_attempts
+        self._steps = 0
+        self._began = np.zeros(n_columns, dtype=np.int64)  # the step before each attempt
+        self._next_check = STEP_LIMIT
 
     @property
     def finished(self) -> bool:
@@ -46,54 +51,36 @@ class Roster:
     def end(self, ended: np.ndarray) -> None:
         """Note which columns' episodes ended, and hand those columns the next attempts.
 
+        To be called once a step.
+
         :param ended: (n_columns,) bool
+        :raises ValueError: if an attempt has not ended after ``STEP_LIMIT`` steps
         """
+        self._steps += 1
         columns = np.flatnonzero(ended & (self.attempts != IDLE))
         self._unfinished -= len(columns)
         self.attempts[columns] = IDLE
         fresh = self._waiting[: len(columns)]
-        self.attempts[columns[: len(fresh)]] = fresh
-        self._waiting = self._waiting[len(fresh) :]
+        if fresh:
+            columns = columns[: len(fresh)]
+            self.attempts[columns] = fresh
+            self._began[columns] = self._steps
+            self._waiting = self._waiting[len(fresh) :]
+        if self._steps >= self._next_check:
+            self._refuse_endless()
 
-
-class ColumnInfos(Sequence[dict[str, Any]]):
-    """The infos of a step, SB3's dict for each column, put together when it is looked at.
-
-    A thousand dicts that nobody reads would cost more than a step of a native vector env.
-
-    :param infos: Gymnasium's dict of arrays (num_envs, ...), ``_key`` being the mask of ``key``
-    :param ended: (num_envs,) bool, the columns whose episode ended
-    :param last: their last observations, of all columns
-    :param cut: (num_envs,) bool, whether an episode that ended was truncated
-    """
-
-    def __init__(
-        self,
-        infos: dict[str, Any],
-        num_envs: int,
-        ended: np.ndarray | None = None,
-        last: Any = None,
-        cut: np.ndarray | None = None,
-    ) -> None:
-        # Gymnasium's wrappers go on using their arrays, and a reset changes them.
-        self._infos, self._num_envs = _copied(infos), num_envs
-        self._ended, self._last, self._cut = ended, last, cut
-        self._built: dict[int, dict[str, Any]] = {}
-
-    def __len__(self) -> int:
-        return self._num_envs
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[column] for column in range(*index.indices(self._num_envs))]
-        column = range(self._num_envs)[index]
-        if column not in self._built:
-            info = _column_info(self._infos, column)
-            if self._ended is not None and self._cut is not None and self._ended[column]:
-                info["terminal_observation"] = _row(self._last, column)
-                info["TimeLimit.truncated"] = bool(self._cut[column])
-            self._built[column] = info
-        return self._built[column]
+    def _refuse_endless(self) -> None:
+        """Raise a ValueError for an attempt at the limit; look again when another may be there."""
+        taken = np.where(self.attempts != IDLE, self._steps - self._began, 0)
+        column = int(taken.argmax())
+        if taken[column] >= STEP_LIMIT:
+            raise ValueError(
+                f"the attempt in column {column} has not ended after {taken[column]} steps, and an "
+                "endless episode has no return: give the env a limit, max_episode_steps of "
+                "make_group_env or gymnasium.wrappers.TimeLimit (for episodes that are meant to be "
+                "so long, raise pkpo_sandbox.groups.STEP_LIMIT)"
+            )
+        self._next_check = self._steps + STEP_LIMIT - int(taken[column])
 
 
 class GroupVecEnv(VecEnv):
@@ -104,21 +91,24 @@ class GroupVecEnv(VecEnv):
     iteration, on problems drawn uniformly for each group; an idle column that is cut off then
     reports ``TimeLimit.truncated``. Envs without an ``n_problems`` are one problem.
 
+    A vector env that knows no other way than to restart its columns by itself, spending a step on
+    it (``AutoresetMode.NEXT_STEP``, as Gymnasium's own CartPole), is played if it has one problem
+    and a column for each attempt: a column plays its attempt and is then idle, until the last
+    attempt has ended and all are reset. What an idle column reports meanwhile means nothing; of
+    SB3's algorithms only those of groups know which columns are idle.
+
     :param venv: vector env with ``AutoresetMode.DISABLED``, where
         ``reset(options={"problem": (num_envs,) int array, "reset_mask": (num_envs,) bool array})``
-        starts the masked columns on their problems
-    :raises ValueError: if ``venv`` restarts its columns by itself
+        starts the masked columns on their problems; or with ``NEXT_STEP``, as above
+    :raises ValueError: if ``venv`` restarts its columns otherwise, or has too few of them
     """
 
     def __init__(self, venv: VectorEnv) -> None:
-        mode = venv.metadata.get("autoreset_mode")
-        if mode is not AutoresetMode.DISABLED:
-            raise ValueError(
-                f"{venv} has autoreset_mode {mode}, but groups decide which problem a column "
-                "starts: build it with autoreset_mode=AutoresetMode.DISABLED"
-            )
         self.venv = venv
         self._base = venv.unwrapped
+        self._restarts_itself = venv.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED
+        # Observations are kept until the update: not in an array that the env goes on using.
+        self._copies = bool(getattr(self._base, "copy", False))
         super().__init__(venv.num_envs, venv.single_observation_space, venv.single_action_space)
         counts = set(self.get_attr("n_problems")) if self.has_attr("n_problems") else set()
         if len(counts) > 1:
@@ -128,7 +118,16 @@ class GroupVecEnv(VecEnv):
         self.set_groups(1, self.num_envs)
 
     def set_groups(self, n_groups: int, group_size: int) -> None:
-        """Set how many groups of how many attempts make an iteration; takes effect at reset."""
+        """Set how many groups of how many attempts make an iteration; takes effect at reset.
+
+        :raises ValueError: if the columns restart by themselves and are fewer than the attempts
+        """
+        obstacle = restart_obstacle(self.venv, n_groups * group_size, self.n_problems)
+        if obstacle is not None:
+            raise ValueError(
+                f"{obstacle}: build it with autoreset_mode=AutoresetMode.DISABLED (make_group_env "
+                "does, with vectorization='sync' or 'async')"
+            )
         self.n_groups, self.group_size = n_groups, group_size
 
     def reset(self) -> VecEnvObs:
@@ -145,19 +144,32 @@ class GroupVecEnv(VecEnv):
         return self._start(np.ones(self.num_envs, dtype=bool), seeds)
 
     def step_async(self, actions: np.ndarray) -> None:
+        if isinstance(self.action_space, spaces.MultiBinary):  # SB3's policies give floats
+            actions = actions.astype(self.action_space.dtype)
         self._actions = actions
 
     def step_wait(self) -> tuple[VecEnvObs, np.ndarray, np.ndarray, Any]:
         observations, rewards, terminated, truncated, gym_infos = self.venv.step(self._actions)
-        ended = terminated | truncated
+        observations, ended = self._kept(observations), terminated | truncated
+        self._roster.end(ended)
         if not ended.any():
             return observations, rewards, ended, ColumnInfos(gym_infos, self.num_envs)
-        self._roster.end(ended)
-        if self._roster.finished:
+        finished = self._roster.finished
+        if finished:
             ended = np.ones(self.num_envs, dtype=bool)
             self._deal()
         infos = ColumnInfos(gym_infos, self.num_envs, ended, observations, ~terminated)
-        return self._start(ended), rewards, ended, infos
+        if finished or not self._restarts_itself:
+            observations = self._start(ended)
+        return observations, rewards, ended, infos
+
+    def _kept(self, observations: Any) -> Any:
+        """The observations, in arrays of their own."""
+        if self._copies:
+            return observations
+        if isinstance(observations, dict):
+            return {key: np.array(values) for key, values in observations.items()}
+        return np.array(observations)
 
     def _deal(self) -> None:
         """Draw each group's problem and hand out the first attempts of an iteration."""
@@ -168,6 +180,8 @@ class GroupVecEnv(VecEnv):
 
     def _start(self, columns: np.ndarray, seed: Any = None) -> VecEnvObs:
         """Start the attempts of ``columns`` (num_envs,) bool; an idle one replays its problem."""
+        if self._restarts_itself:
+            return self._kept(self.venv.reset(seed=seed)[0])
         options: dict[str, Any] = {"reset_mask": columns}
         if self.n_problems is not None:
             playing = columns & (self._roster.attempts != IDLE)
@@ -175,13 +189,15 @@ class GroupVecEnv(VecEnv):
             self._column_problems[playing] = self._group_problems[groups]
             options["problem"] = self._column_problems.copy()
         observations, _ = self.venv.reset(seed=seed, options=options)
-        return observations
+        return self._kept(observations)
 
     def close(self) -> None:
         self.venv.close()
 
     def get_images(self) -> Sequence[np.ndarray | None]:
-        return list(self.venv.render() or ())  # type: ignore[arg-type]
+        frames = list(self.venv.render() or ())  # type: ignore[arg-type]
+        # A world of ours draws all its columns into one picture.
+        return frames[:1] if isinstance(self._base, ProblemVectorEnv) else frames
 
     def has_attr(self, attr_name: str) -> bool:
         if isinstance(self._base, SyncVectorEnv | AsyncVectorEnv):
@@ -232,22 +248,6 @@ class GroupVecEnv(VecEnv):
         return [wrapped[i] for i in self._get_indices(indices)]
 
 
-class ColumnProblem(gymnasium.Wrapper):
-    """Picks one column's entry from ``reset(options={"problem": array})``.
-
-    ``SyncVectorEnv`` hands the same options to every env; this gives each its own problem.
-    """
-
-    def __init__(self, env: gymnasium.Env, column: int) -> None:
-        super().__init__(env)
-        self.column = column
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
-        if options and "problem" in options:
-            options = {**options, "problem": int(np.asarray(options["problem"])[self.column])}
-        return self.env.reset(seed=seed, options=options)
-
-
 def group_env(env: gymnasium.Env | VectorEnv) -> GroupVecEnv:
     """Wrap one Gymnasium env (a single column) or a vector env as a :class:`GroupVecEnv`."""
     if isinstance(env, VectorEnv):
@@ -257,38 +257,46 @@ def group_env(env: gymnasium.Env | VectorEnv) -> GroupVecEnv:
 
 
 def make_group_env(
-    env_id: str, n_groups: int = 16, group_size: int = 16, **env_kwargs: Any
+    env_id: str,
+    n_groups: int = 16,
+    group_size: int = 16,
+    *,
+    vectorization: Literal["native", "sync", "async"] | None = None,
+    num_envs: int | None = None,
+    max_episode_steps: int | None = None,
+    seeded_problems: int | None = None,
+    **env_kwargs: Any,
 ) -> GroupVecEnv:
-    """Make one column for each attempt of an iteration.
-
-    An env whose vector entry point takes an ``autoreset_mode`` steps all columns at once; any
-    other is stepped column by column.
+    """Make the columns that play an iteration of any Gymnasium env.
 
     :param env_id: Gymnasium id, with the module to import before a colon:
         ``"pkpo_envs:pkpo/Bandit-v0"``
     :param n_groups: groups in an iteration, at least 1
     :param group_size: attempts at a group's problem, at least 2
-    :param env_kwargs: arguments of the env's constructor
-    :raises ValueError: if ``n_groups`` or ``group_size`` is out of range
+    :param vectorization: "native" (the env's own vector entry point steps all columns at once),
+        "sync" (one after another), "async" (each in a process of its own; close the env in the
+        end, and start scripts from ``if __name__ == "__main__":``), or None: native where groups
+        can be played with it, else sync
+    :param num_envs: columns; None for one an attempt, with "async" not more than there are cores.
+        With fewer, attempts are played in waves
+    :param max_episode_steps: time limit of an episode, None for the one that the env came with
+    :param seeded_problems: for an env without problems: so many starts, each shared by a group
+        (:class:`pkpo_envs.SeededProblems`); None for one problem, all attempts being independent
+    :param env_kwargs: arguments of the env's constructor. One that has a name from above goes into
+        its registration: ``gymnasium.register(..., kwargs={"num_envs": 3})``
+    :raises ValueError: if an argument is out of range, or the env cannot be vectorised so
     """
     check_groups(n_groups, group_size)
-    columns = n_groups * group_size
-    module, _, name = env_id.rpartition(":")
-    if module:
-        import_module(module)
-    entry_point = gymnasium.spec(name).vector_entry_point
-    creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
-    mode = AutoresetMode.DISABLED
-    if creator is not None and "autoreset_mode" in signature(creator).parameters:
-        venv = gymnasium.make_vec(env_id, columns, autoreset_mode=mode, **env_kwargs)
-    else:
-        venv = SyncVectorEnv(
-            [
-                lambda column=column: ColumnProblem(gymnasium.make(env_id, **env_kwargs), column)
-                for column in range(columns)
-            ],
-            autoreset_mode=mode,
-        )
+    if max_episode_steps is not None:
+        env_kwargs["max_episode_steps"] = max_episode_steps
+    venv = make_columns(
+        env_id,
+        n_groups * group_size,
+        env_kwargs,
+        vectorization=vectorization,
+        num_envs=num_envs,
+        seeded_problems=seeded_problems,
+    )
     group = GroupVecEnv(venv)
     group.set_groups(n_groups, group_size)
     return group
@@ -306,27 +314,3 @@ def _column_seeds(venv: VectorEnv, seed: int) -> int | list[int]:
     if isinstance(venv, SyncVectorEnv | AsyncVectorEnv):
         return np.random.SeedSequence(seed).generate_state(venv.num_envs).tolist()
     return seed
-
-
-def _copied(infos: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: _copied(values) if isinstance(values, dict) else np.copy(values)
-        for key, values in infos.items()
-    }
-
-
-def _column_info(infos: dict[str, Any], column: int) -> dict[str, Any]:
-    """One column's entries of Gymnasium's dict of arrays, where the mask ``_key`` has it."""
-    info: dict[str, Any] = {}
-    for key, values in infos.items():
-        if key.startswith("_") and key[1:] in infos:
-            continue
-        if f"_{key}" not in infos or infos[f"_{key}"][column]:
-            info[key] = _column_info(values, column) if isinstance(values, dict) else values[column]
-    return info
-
-
-def _row(observations: Any, column: int) -> Any:
-    if isinstance(observations, dict):
-        return {key: values[column] for key, values in observations.items()}
-    return observations[column]

@@ -373,9 +373,16 @@ def _exact_solution(world: gymnasium.Env) -> Any:
 
 
 def _problem_observations(model: BaseAlgorithm, world: gymnasium.Env) -> Any:
-    """The first observation of every problem, as (n_problems, ...) or a dict of such arrays."""
+    """What the world's exact solution asks a policy about, as (rows, ...) or a dict of such arrays.
+
+    That is the world's ``decision_observations()`` if it has them, else the first observation of
+    every problem.
+    """
     if not is_image_space(world.observation_space):  # SB3 moves an image's channels
         check_for_correct_spaces(world, model.observation_space, model.action_space)
+    decision_observations = getattr(world.unwrapped, "decision_observations", None)
+    if decision_observations is not None:
+        return decision_observations()
     problems = range(getattr(world.unwrapped, "n_problems", 1))
     rows = [world.reset(options={"problem": problem})[0] for problem in problems]
     if isinstance(rows[0], dict):

@@ -30,8 +30,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from pkpo_envs.bandit import BanditEnv, BanditVectorEnv
 from pkpo_envs.problem_env import ProblemEnv, ProblemVectorEnv
 from pkpo_envs.problem_set import ProblemSetEnv
-from pkpo_sandbox.algorithm import PKPO, GroupPolicyGradient, Rollout, powers_of_two
+from pkpo_sandbox import algorithm
+from pkpo_sandbox.algorithm import PKPO, GroupPolicyGradient, powers_of_two
 from pkpo_sandbox.groups import GroupVecEnv, make_group_env
+from pkpo_sandbox.rollouts import Rollout
 from pkpo_sandbox.transforms import pkpo, rloo
 
 BANDIT = "pkpo_envs:pkpo/Bandit-v0"
@@ -351,6 +353,83 @@ def test_an_update_on_real_episodes_follows_the_written_loss(n_columns, clip_ran
     for (name, start), gradient in zip(before.items(), gradients, strict=True):
         moved = model.policy.get_parameter(name).detach() - start
         assert torch.allclose(moved, -gradient, atol=1e-6), name
+
+
+@pytest.mark.parametrize("settings", [{}, {"clip_range": 0.2, "n_epochs": 2}])
+@pytest.mark.parametrize("ent_coef", [0.0, 0.3])
+def test_rows_may_be_differentiated_a_few_at_a_time(monkeypatch, settings, ent_coef):
+    def trained(rows_at_once: int) -> tuple[dict[str, torch.Tensor], dict]:
+        monkeypatch.setattr(algorithm, "ROWS_AT_ONCE", rows_at_once)
+        env = GroupVecEnv(DigitsVector(6, autoreset_mode=DISABLED))
+        model = bandit(env, learning_rate=0.1, ent_coef=ent_coef, policy_kwargs=SGD, **settings)
+        row = logged(model, 1)[-1]
+        return parameters(model), {key: row[f"train/{key}"] for key in ("loss", "entropy")}
+
+    whole, values = trained(10**6)
+    start = parameters(bandit(GroupVecEnv(DigitsVector(6, autoreset_mode=DISABLED))))
+    assert not same(start, whole)
+    for rows_at_once in (1, 3):
+        some, some_values = trained(rows_at_once)
+        assert some_values == pytest.approx(values, abs=1e-5)
+        assert all(torch.allclose(some[name], whole[name], atol=1e-6) for name in whole)
+
+
+def test_graphs_are_kept_for_one_step_and_not_for_more():
+    # The graphs of long episodes would fill the memory.
+    assert collect(bandit()).log_prob.requires_grad
+    assert not collect(bandit(clip_range=0.2)).log_prob.requires_grad
+    for n_columns in (12, 5):
+        rollout = collect(bandit(GroupVecEnv(DigitsVector(n_columns, autoreset_mode=DISABLED))))
+        assert not rollout.log_prob.requires_grad
+
+
+@pytest.mark.parametrize("n_columns", [3, 8, 11])
+@pytest.mark.parametrize("gamma", [0.5, 0.99])
+def test_returns_are_discounted_from_the_start_of_each_attempt(n_columns, gamma):
+    env = GroupVecEnv(DigitsVector(n_columns, autoreset_mode=DISABLED))
+    model = bandit(env, gamma=gamma)
+    for _ in range(5):
+        rollout = collect(model)
+        plain = np.zeros((2, 4))
+        for attempt in range(8):
+            rewards = rollout.actions[rollout.attempts == attempt].tolist()  # they pay themselves
+            expected = sum(reward * gamma**t for t, reward in enumerate(rewards))
+            assert rollout.returns.flatten()[attempt].item() == pytest.approx(expected, rel=1e-12)
+            plain.flat[attempt] = sum(rewards)
+        assert (model._window[-1][0].numpy() == plain).all()
+        assert not np.array_equal(rollout.returns, plain)
+
+
+def test_the_discounted_return_is_what_is_trained_for_and_the_plain_one_is_logged():
+    # Of 1 now and 3 at the end, k = 1 without a discount prefers 3; with 0.25 it prefers 1.
+    class Patience(ProblemEnv):
+        """Action 1 in the first of two steps pays 1 there, action 0 pays 3 in the second."""
+
+        def __init__(self):
+            self.observation_space = spaces.Box(0, 2, (2,), np.float32)
+            self.action_space = spaces.Discrete(2)
+
+        def start(self, problems):
+            return np.zeros((len(problems), 2))
+
+        def advance(self, state, actions):
+            first = state[:, 0] == 0
+            rewards = np.where(first, actions == 1, 3.0 * (state[:, 1] == 0))
+            state = np.stack([state[:, 0] + 1, np.where(first, actions, state[:, 1])], axis=1)
+            return state, rewards, ~first
+
+    def early(gamma: float) -> tuple[float, float]:
+        model = bandit(Patience(), k=1, gamma=gamma, learning_rate=3e-2, n_groups=4, group_size=8)
+        first, *_, last = logged(model, 64 * 60)
+        for row in (first, last):
+            assert row["rollout/max_at_1"] == pytest.approx(row["rollout/ep_rew_mean"])
+        start = model.policy.get_distribution(torch.zeros(1, 2)).distribution.probs[0, 1]
+        return start.item(), first["rollout/ep_rew_mean"]
+
+    assert early(1.0)[0] < 0.1
+    chance, mean = early(0.25)
+    assert chance > 0.9
+    assert mean > 1.5  # a beginner's mean of 1 and 3; discounted, they are 1 and 3/4
 
 
 def test_the_gradient_is_clipped_to_its_norm():
@@ -717,7 +796,8 @@ def test_predicted_actions_of_a_box_are_clipped():
 
 
 def test_saving_and_loading_keep_policy_optimizer_and_settings(tmp_path):
-    model = bandit(k=lambda remaining: 3, ent_coef=0.01, n_epochs=2, clip_range=0.3).learn(40)
+    model = bandit(k=lambda remaining: 3, ent_coef=0.01, n_epochs=2, clip_range=0.3, gamma=0.9)
+    model.learn(40)
     model.save(tmp_path / "model.zip")
     loaded = PKPO.load(tmp_path / "model.zip", device="cpu")
     assert same(parameters(loaded), parameters(model))
@@ -730,6 +810,7 @@ def test_saving_and_loading_keep_policy_optimizer_and_settings(tmp_path):
         assert (predictions[0] == predictions[1]).all()
     assert (loaded.group_size, loaded.n_groups, loaded.n_epochs) == (4, 2, 2)
     assert (loaded.clip_range, loaded.ent_coef, loaded.k(0.5)) == (0.3, 0.01, 3)
+    assert loaded.gamma == 0.9
     for one, other in zip(
         loaded.policy.optimizer.state.values(), model.policy.optimizer.state.values(), strict=True
     ):
@@ -827,6 +908,10 @@ def test_another_env_can_be_set():
         ({"k": 4, "baseline": "loo"}, r"'loo' with k = 4 needs n > k"),
         ({"baseline": "mean"}, "unknown baseline 'mean': choose one of loo_minus_one, loo, none"),
         ({"n_epochs": 2}, r"n_epochs=2 trains again.*give clip_range"),
+        ({"gamma": 0}, "gamma must be above 0 and at most 1, got 0"),
+        ({"gamma": 1.01}, r"gamma must be above 0 and at most 1, got 1\.01"),
+        ({"gamma": float("nan")}, "gamma must be above 0 and at most 1, got nan"),
+        ({"gamma": True}, "gamma must be above 0 and at most 1, got True"),
         ({"n_epochs": 0}, "n_epochs must be an integer of at least 1, got 0"),
         ({"learning_rate": -1e-3}, "learning_rate must be positive and finite, got -0.001"),
         ({"learning_rate": float("nan")}, "learning_rate must be positive and finite, got nan"),
@@ -887,8 +972,7 @@ def test_a_reward_that_is_not_finite_is_refused_before_it_trains(bad):
     makers = [partial(Fault, bad if column == 2 else 0.0) for column in range(4)]
     model = bandit(SyncVectorEnv(makers, autoreset_mode=DISABLED), n_groups=1)
     before = parameters(model)
-    # It is the third step of 4 columns, hence timestep 12.
-    with pytest.raises(ValueError, match=f"column 2 gave reward {bad} at timestep 12"):
+    with pytest.raises(ValueError, match=f"column 2 gave reward {bad} at step 3"):
         model.learn(100)
     assert same(before, parameters(model))
 

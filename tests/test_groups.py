@@ -21,15 +21,13 @@ from stable_baselines3.common.vec_env import (
 
 from pkpo_envs.problem_env import ProblemEnv, ProblemVectorEnv
 from pkpo_envs.problem_set import ProblemSetEnv, ProblemSetVectorEnv
-from pkpo_sandbox.algorithm import PKPO, Rollout
-from pkpo_sandbox.groups import (
-    IDLE,
-    ColumnProblem,
-    GroupVecEnv,
-    Roster,
-    group_env,
-    make_group_env,
-)
+from pkpo_envs.seeded_problems import SeededProblems
+from pkpo_sandbox import groups
+from pkpo_sandbox.algorithm import PKPO
+from pkpo_sandbox.columns import ColumnProblem
+from pkpo_sandbox.groups import IDLE, GroupVecEnv, Roster, group_env, make_group_env
+from pkpo_sandbox.metrics import evaluate_groups
+from pkpo_sandbox.rollouts import Rollout
 
 PROBLEM_SET = "pkpo_envs:pkpo/ProblemSet-v0"
 DISABLED = AutoresetMode.DISABLED
@@ -218,6 +216,53 @@ def test_slow_episodes_are_not_dropped_so_mean_length_is_unbiased(n_columns):
     assert abs(lengths.mean() - 1 / 0.3) < 3.5 * standard_error
 
 
+# Endless episodes
+
+
+def test_an_attempt_is_refused_when_it_has_not_ended_at_the_limit(monkeypatch):
+    monkeypatch.setattr(groups, "STEP_LIMIT", 5)
+    roster = Roster(n_attempts=3, n_columns=3)
+    for _ in range(4):
+        roster.end(mask(0, 0, 0))
+    # Attempts 0 and 2 end at their fifth step, just in time.
+    with pytest.raises(ValueError, match="the attempt in column 1 has not ended after 5 steps"):
+        roster.end(mask(1, 0, 1))
+
+
+def test_the_limit_is_for_an_attempt_however_long_the_iteration(monkeypatch):
+    monkeypatch.setattr(groups, "STEP_LIMIT", 5)
+    roster = Roster(n_attempts=9, n_columns=2)
+    ended = [(0, 0), (0, 0), (1, 0), (0, 0), (0, 1), (0, 0), (0, 0), (1, 0), (0, 0), (0, 1)]
+    for columns in [*ended, (1, 1), (0, 1), (0, 0), (0, 0), (0, 0)]:
+        roster.end(mask(*columns))
+    # 15 steps, of which no attempt has had more than 5; the latest began after steps 11 and 12.
+    assert roster.attempts.tolist() == [6, 8]
+    with pytest.raises(ValueError, match="column 0 has not ended after 5 steps"):
+        roster.end(mask(0, 0))
+
+
+def test_what_idle_columns_play_may_be_endless(monkeypatch):
+    monkeypatch.setattr(groups, "STEP_LIMIT", 5)
+    roster = Roster(n_attempts=3, n_columns=2)
+    for columns in [(1, 0), (0, 0), (1, 0), (0, 0), (0, 1)]:
+        roster.end(mask(*columns))
+    assert roster.finished
+
+
+def test_an_endless_env_is_refused_wherever_it_is_played(monkeypatch):
+    monkeypatch.setattr(groups, "STEP_LIMIT", 30)
+    message = r"column 0 has not ended after 30 steps.*max_episode_steps.*TimeLimit"
+    for env in (group_env(Counter(31)), DummyVecEnv([partial(Counter, 31)])):
+        with pytest.raises(ValueError, match=message):
+            model_on(env, 1, 2).learn(1)
+    for env in (group_env(Counter(31)), DummyVecEnv([partial(Counter, 31)])):
+        model = model_on(group_env(Counter(30)), 1, 2)
+        with pytest.raises(ValueError, match=message):
+            evaluate_groups(model, env, 1, 2)
+        assert (evaluate_groups(model, group_env(TimeLimit(Counter(31), 30)), 1, 2) == 30).all()
+        assert model.learn(1).num_timesteps == 60
+
+
 # Layout
 
 
@@ -335,21 +380,24 @@ def test_a_truncated_attempt_ends_and_says_so(env):
     assert observations.tolist() == [[0]]
 
 
+class Both(Counter):
+    """A counter with Dict observations."""
+
+    def __init__(self, length: int = 1):
+        super().__init__(length)
+        self.observation_space = spaces.Dict(
+            {"t": spaces.Box(0, 9, (1,), np.float32), "bit": spaces.Discrete(2)}
+        )
+
+    def reset(self, **kwargs):
+        return {"t": super().reset(**kwargs)[0], "bit": 0}, {}
+
+    def step(self, action):
+        t, *rest = super().step(action)
+        return {"t": t, "bit": 1}, *rest
+
+
 def test_dict_observations_are_split_by_column_at_the_end():
-    class Both(Counter):
-        def __init__(self):
-            super().__init__(1)
-            self.observation_space = spaces.Dict(
-                {"t": spaces.Box(0, 9, (1,), np.float32), "bit": spaces.Discrete(2)}
-            )
-
-        def reset(self, **kwargs):
-            return {"t": super().reset(**kwargs)[0], "bit": 0}, {}
-
-        def step(self, action):
-            t, *rest = super().step(action)
-            return {"t": t, "bit": 1}, *rest
-
     env = GroupVecEnv(SyncVectorEnv([Both, Both], autoreset_mode=DISABLED))
     assert env.reset()["bit"].tolist() == [0, 0]
     observations, _, _, infos = env.step(np.zeros(2, int))
@@ -378,10 +426,9 @@ def test_infos_are_split_by_column_also_when_nested_or_partial():
 # Which envs
 
 
-@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
-def test_a_vector_env_that_restarts_by_itself_is_refused(mode):
-    venv = SyncVectorEnv([partial(Counter, 2)], autoreset_mode=mode)
-    with pytest.raises(ValueError, match=f"{mode}.*build it with autoreset_mode=.*DISABLED"):
+def test_a_vector_env_that_restarts_within_a_step_is_refused():
+    venv = SyncVectorEnv([partial(Counter, 2)] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
+    with pytest.raises(ValueError, match=r"SAME_STEP.*build it with autoreset_mode=.*DISABLED"):
         GroupVecEnv(venv)
     with pytest.raises(ValueError, match="autoreset_mode"):
         model_on(venv, 1, 2)
@@ -405,6 +452,56 @@ def test_columns_with_other_numbers_of_problems_are_refused():
 def test_group_numbers_out_of_range_are_refused(n_groups, group_size, message):
     with pytest.raises(ValueError, match=message):
         make_group_env("CartPole-v1", n_groups, group_size)
+
+
+class Buffered(ProblemSetVectorEnv):
+    """Gives its observations in one array, which it goes on writing to."""
+
+    def reset(self, **kwargs):
+        observations, infos = super().reset(**kwargs)
+        self.buffer = observations
+        return self.buffer, infos
+
+    def step(self, actions):
+        observations, *rest = super().step(actions)
+        self.buffer[:] = observations
+        return self.buffer, *rest
+
+
+def test_observations_stay_as_they_were_when_the_env_writes_over_its_own():
+    env = GroupVecEnv(Buffered(4, DISABLED))
+    env.set_groups(2, 2)
+    kept = [env.reset(), *(env.step(np.zeros(4, int))[0] for _ in range(5))]
+    assert not any(np.shares_memory(observations, env.venv.buffer) for observations in kept)
+    assert len({tuple(observations.tolist()) for observations in kept}) > 1
+
+
+def test_dict_observations_stay_as_they_were_too():
+    venv = SyncVectorEnv([partial(Both, 3)] * 2, copy=False, autoreset_mode=DISABLED)
+    env = GroupVecEnv(venv)
+    kept = [env.reset(), *(env.step(np.zeros(2, int))[0] for _ in range(3))]
+    assert [observations["t"].ravel().tolist() for observations in kept] == [
+        [0, 0],
+        [1, 1],
+        [2, 2],
+        [0, 0],
+    ]
+    assert [observations["bit"].tolist() for observations in kept] == [
+        [0] * 2,
+        [1] * 2,
+        [1] * 2,
+        [0] * 2,
+    ]
+
+
+def test_a_single_env_is_given_problems_by_a_wrapper():
+    env = SeededProblems(gymnasium.make("CartPole-v1"), 50)
+    model = model_on(env, n_groups=3, group_size=4)
+    rollout = collect(model)
+    first = [int((rollout.attempts == attempt).nonzero()[0]) for attempt in range(12)]
+    starts = rollout.observations[first].reshape(3, 4, 4)
+    assert (starts == starts[:, :1]).all()
+    assert len({tuple(start.tolist()) for start in starts[:, 0]}) == 3
 
 
 @pytest.mark.parametrize("listed", [False, True])
@@ -496,6 +593,100 @@ def test_a_plain_vec_env_with_many_problems_is_refused():
     model_on(DummyVecEnv([partial(WithProblems, 1)]), 1, 2).learn(2)  # one problem is no problem
 
 
+# Columns that restart by themselves, with a step for it
+
+
+def next_step(*lengths: int, **kwargs) -> GroupVecEnv:
+    makers = [partial(Counter, length, **kwargs) for length in lengths]
+    return GroupVecEnv(SyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP))
+
+
+def test_a_column_that_restarts_by_itself_plays_one_attempt_and_is_idle():
+    env = next_step(1, 4, 2)
+    env.set_groups(1, 2)  # the third column is idle from the start
+    assert env.reset().ravel().tolist() == [0, 0, 0]
+    steps = [env.step(np.zeros(3, int)) for _ in range(4)]
+    assert [dones.tolist() for _, _, dones, _ in steps] == [
+        [True, False, False],
+        [False, False, True],  # column 0 spent this step on its restart
+        [True, False, False],
+        [True, True, True],  # the last attempt has ended, and all start the next iteration
+    ]
+    assert [observations.ravel().tolist() for observations, *_ in steps] == [
+        [1, 1, 1],
+        [0, 2, 2],
+        [1, 3, 0],
+        [0, 0, 0],
+    ]
+    infos = steps[-1][3]
+    assert [info["terminal_observation"].tolist() for info in infos] == [[0], [4], [1]]
+    assert [info["TimeLimit.truncated"] for info in infos] == [True, False, True]
+
+
+@pytest.mark.parametrize("truncates", [False, True])
+def test_only_the_first_episode_of_such_a_column_is_credited(truncates):
+    env = next_step(1, 4, 2, 3, 1, pay=2.0, truncates=truncates)
+    model = model_on(env, 2, 2)
+    for _ in range(3):
+        rollout = collect(model)
+        assert rollout.lengths.tolist() == [[1, 4], [2, 3]]
+        assert rollout.returns.tolist() == [[2, 8], [4, 6]]
+        for attempt, length in enumerate([1, 4, 2, 3]):
+            rows = rollout.observations[rollout.attempts == attempt].ravel().tolist()
+            assert rows == list(range(length))
+        assert model._last_obs.ravel().tolist() == [0] * 5
+    assert model.num_timesteps == 3 * 4 * 5
+    assert evaluate_groups(model, env, 2, 2).tolist() == [[2, 8], [4, 6]]
+
+
+def test_columns_that_restart_by_themselves_must_be_one_for_each_attempt():
+    env = next_step(2, 2, 2)
+    message = r"NEXT_STEP.*3 columns for 4 attempts.*DISABLED.*'sync' or 'async'"
+    with pytest.raises(ValueError, match=message):
+        env.set_groups(2, 2)
+    with pytest.raises(ValueError, match=message):
+        model_on(env, 2, 2)
+    with pytest.raises(ValueError, match=message):
+        evaluate_groups(model_on(env, 1, 3), env, 2, 2)
+    assert (env.n_groups, env.group_size) == (1, 3)
+
+
+def test_columns_that_restart_by_themselves_cannot_have_problems():
+    makers = [partial(WithProblems, 3)] * 2
+    with pytest.raises(ValueError, match=r"NEXT_STEP, but groups decide which of 3 problems"):
+        GroupVecEnv(SyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP))
+    makers = [partial(WithProblems, 1)] * 2
+    GroupVecEnv(SyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)).reset()
+
+
+def test_the_carts_of_gymnasiums_own_vector_env_move_by_the_law_and_pay_for_each_step():
+    env = make_group_env("CartPole-v1", 4, 8, vectorization="native")
+    model = model_on(env, 4, 8)
+    for _ in range(3):
+        rollout = collect(model)
+        assert (rollout.returns.numpy() == rollout.lengths).all()
+        for attempt in range(32):
+            rows = rollout.observations[rollout.attempts == attempt].numpy()
+            assert len(rows) == rollout.lengths.flat[attempt]
+            assert np.abs(rows[0]).max() <= 0.05  # CartPole starts in this box
+            # Position and angle advance by 0.02 s times their speeds.
+            assert rows[1:, [0, 2]] == pytest.approx(
+                rows[:-1, [0, 2]] + 0.02 * rows[:-1, [1, 3]], abs=1e-6
+            )
+            assert np.abs(rows[:, 2]).max() <= 12 * 2 * np.pi / 360  # or it would have ended
+
+
+def test_native_and_listed_carts_live_equally_long():
+    model = model_on("CartPole-v1", 2, 2)
+    lives = []
+    for vectorization in ("native", "sync"):
+        env = make_group_env("CartPole-v1", 20, 20, vectorization=vectorization)
+        lives.append(evaluate_groups(model, env, 20, 20).numpy().ravel())
+    deviation = np.hypot(*(life.std() / np.sqrt(400) for life in lives))
+    assert abs(lives[0].mean() - lives[1].mean()) < 4 * deviation
+    assert 15 < lives[0].mean() < 30
+
+
 # Seeds
 
 
@@ -515,7 +706,7 @@ def test_a_seed_fixes_everything(env_id):
 
 def test_columns_have_independent_seeds():
     def starts(seed: int) -> set[float]:
-        env = make_group_env("CartPole-v1", 4, 8)
+        env = make_group_env("CartPole-v1", 4, 8, vectorization="sync")
         env.seed(seed)
         return set(env.reset().ravel().tolist())
 
