@@ -15,6 +15,9 @@ from typing import Any
 import pandas as pd
 
 SUMMARY = "summary.json"
+FAILURE = "failure.json"
+LOG = "failure.log"
+CHECKPOINT = "checkpoint.pt"
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
@@ -23,15 +26,15 @@ def config_hash(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file such that at every moment it is either absent, the old one or the whole new one.
 
     :raises OSError: if the folder cannot be written or the disk is full; the old file stays
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -40,7 +43,14 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
-    """Declare the run in ``folder`` finished. Its numbers must be finite: JSON has no NaN."""
+    """Declare the run in ``folder`` finished. Its numbers must be finite: JSON has no NaN.
+
+    What else the run wrote is on the disk before: after a power loss a summary is not alone.
+    """
+    for path in folder.iterdir():
+        if path.is_file():
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
     write_atomically(folder / SUMMARY, json.dumps(summary, indent=2, allow_nan=False) + "\n")
 
 
@@ -54,15 +64,54 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{path} is damaged ({error}): delete it and train the run again"
         ) from error
 
 
+def write_failure(folder: Path, error: str, log: str, overrides: Sequence[str]) -> None:
+    """Note that the run in ``folder`` failed: its error on one line, and the traceback as a log."""
+    write_atomically(folder / LOG, log)
+    failure = {"error": error, "overrides": list(overrides)}
+    write_atomically(folder / FAILURE, json.dumps(failure, indent=2) + "\n")
+
+
+def tidy(folder: Path) -> None:
+    """Remove what only a run that is not finished needs: its checkpoint, its last failure."""
+    half_written = [path.name for path in folder.glob(".*.part")]  # by a process that was killed
+    for name in (CHECKPOINT, FAILURE, LOG, *half_written):
+        (folder / name).unlink(missing_ok=True)
+
+
+def read_failures(folder: str | Path) -> list[dict[str, Any]]:
+    """The runs below a folder that failed, and have not been finished since.
+
+    :return: for each its "folder", "error", "overrides" and "traceback"
+    :raises ValueError: if a file is damaged
+    """
+    failures = []
+    for path in sorted(Path(folder).rglob(FAILURE)):
+        try:
+            failure = json.loads(path.read_text(encoding="utf-8"))
+            log = path.with_name(LOG).read_text(encoding="utf-8")
+        except (json.JSONDecodeError, UnicodeDecodeError, FileNotFoundError) as error:
+            raise ValueError(f"{path} is damaged ({error}): delete it") from error
+        failures.append({"folder": str(path.parent), **failure, "traceback": log})
+    return failures
+
+
 def read_progress(folder: Path) -> pd.DataFrame:
-    """The training log of a run: one row for each logged iteration, columns by name."""
-    return pd.read_csv(folder / "progress.csv").sort_index(axis=1)
+    """The training log of a run: one row for each logged iteration, columns by name.
+
+    :raises ValueError: if there is none, or it is damaged
+    """
+    path = folder / "progress.csv"
+    try:
+        return pd.read_csv(path).sort_index(axis=1)
+    except (OSError, ValueError) as error:  # pandas' parsing errors are ValueErrors
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is missing or damaged ({reason}): train the run again") from error
 
 
 def load_runs(folder: str | Path) -> pd.DataFrame:

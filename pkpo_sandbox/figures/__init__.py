@@ -21,9 +21,10 @@ from typing import Any
 
 import pandas as pd
 
+import pkpo_sandbox.train  # noqa: F401, Hydra then knows the schema of its configs
 from pkpo_sandbox import plotting
+from pkpo_sandbox.configs import sweep_folders
 from pkpo_sandbox.runs import SUMMARY, read_runs
-from pkpo_sandbox.train import sweep_folders
 
 
 def names() -> list[str]:

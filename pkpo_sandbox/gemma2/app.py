@@ -8,25 +8,25 @@ module loads neither torch nor TRL, so that ``--help`` is quick.
 
 import os
 import sys
-import time
 import warnings
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from pkpo_sandbox import sweeps
+from pkpo_sandbox.configs import checked, readable, versions
 from pkpo_sandbox.gemma2 import require_extra
 from pkpo_sandbox.gemma2.tasks import DataPaths, within_context
-from pkpo_sandbox.runs import read_progress, read_summary, write_atomically, write_summary
-from pkpo_sandbox.train import readable, resolved, run_id, unknown_keys
+from pkpo_sandbox.runs import read_progress, write_atomically
+from pkpo_sandbox.sweeps import perform
 
 CONFIG = "gemma2"  # the primary config
 TRANSFORMS = "pkpo_sandbox.transforms."
+PACKAGES = ("pkpo-sandbox", "torch", "transformers", "trl", "accelerate", "peft", "datasets")
 
 
 @dataclass
@@ -40,6 +40,7 @@ class GemmaConfig:
     objective: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)  # PKPOConfig, by the names there
     seed: int = MISSING
+    score: str | None = None  # an entry of the summary, for a search to maximise
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -51,14 +52,18 @@ class GemmaConfig:
             raise ValueError(f"training.{sorted(taken)[0]} is set elsewhere in the config: drop it")
 
 
-def train(config: DictConfig) -> None:
+def train(config: DictConfig) -> float | None:
     """Train one model and write its run: config, progress, weights, and last the summary."""
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    with readable(ValueError):
-        if read_summary(folder) is not None:
-            print(f"finished before: {folder}", flush=True)
-            return
-    started = time.perf_counter()
+    value = perform(config, work)
+    if "accelerate" in sys.modules:
+        from accelerate import PartialState
+
+        PartialState().wait_for_everyone()  # none ends, perhaps badly, before the summary is there
+    return value
+
+
+def work(config: DictConfig, folder: Path) -> dict[str, Any] | None:
+    """Train, print the final values, and return what the summary says of it."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # weights come from this machine
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     with readable(Exception):  # what can be missing or wrong, before anything is loaded
@@ -69,21 +74,13 @@ def train(config: DictConfig) -> None:
     trainer.save_model(str(folder / "model"))
     with suppress(OSError):  # TRL makes the folder even where nothing is saved in it
         Path(arguments.output_dir).rmdir()
-    if trainer.is_world_process_zero():
-        finish(config, folder, device(arguments), time.perf_counter() - started)
-    trainer.accelerator.wait_for_everyone()  # none ends, perhaps badly, before the summary is there
-
-
-def finish(config: DictConfig, folder: Path, hardware: str, seconds: float) -> None:
-    """Write the summary, which says that the run is finished, and print its final values."""
+    if not trainer.is_world_process_zero():
+        return None
     final = read_progress(folder).ffill().iloc[-1].dropna().to_dict()
-    summary = {"config": resolved(config), "seed": config.seed, "final": final}
-    summary |= {"versions": versions(), "device": hardware}
-    write_summary(folder, {**summary, "wall_time_seconds": round(seconds, 3)})
     for name, value in final.items():
         if str(name).startswith(("exact/", "eval/", "rollout/solved")):
             print(f"{name:24} {value:.4f}")
-    print(f"finished in {seconds:.1f} s: {folder}", flush=True)
+    return {"final": final, "versions": versions(*PACKAGES), "device": device(arguments)}
 
 
 def prepare(config: DictConfig) -> tuple[GemmaConfig, Any, Any]:
@@ -92,11 +89,7 @@ def prepare(config: DictConfig) -> tuple[GemmaConfig, Any, Any]:
     :raises ImportError: without the extra
     :raises ValueError: for unknown keys, values out of range, missing data, weights or GPU
     """
-    if unknown := unknown_keys(config, GemmaConfig(seed=0, **_TARGETS)):
-        message = f"unknown key {', '.join(unknown)}: see pkpo-gemma2 --cfg job for all keys"
-        raise ValueError(message)
-    settings = OmegaConf.to_object(config)
-    assert isinstance(settings, GemmaConfig)
+    settings = checked(config, GemmaConfig(seed=0, **_TARGETS), "pkpo-gemma2")
     require_extra()
     if settings.training.get("use_vllm"):
         require_extra("vllm")
@@ -202,23 +195,10 @@ def device(arguments: Any) -> str:
     return f"{torch.cuda.get_device_name()} x {arguments.world_size}"
 
 
-def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that a result depends on."""
-    from importlib.metadata import version
-
-    packages = ("pkpo-sandbox", "torch", "transformers", "trl", "accelerate", "peft", "datasets")
-    return {"python": sys.version.split()[0], **{name: version(name) for name in packages}}
-
-
 _TARGETS: dict[str, Any] = {name: {"_target_": ""} for name in ("model", "task", "objective")}
 ConfigStore.instance().store(name="gemma2_schema", node=GemmaConfig)
-OmegaConf.register_new_resolver("run_id", run_id, replace=True)
 
 
 def main() -> None:
-    """The command ``pkpo-gemma2``; modules in the working directory can be named in configs."""
-    sys.path.insert(0, os.getcwd())
-    decorate = hydra.main(
-        version_base="1.3", config_path="pkg://pkpo_sandbox.conf", config_name=CONFIG
-    )
-    decorate(train)()
+    """The command ``pkpo-gemma2``."""
+    sweeps.main(train, CONFIG)

@@ -31,7 +31,7 @@ class PKPOTrainer(GRPOTrainer):
     In evaluation nothing is trained: there the groups are only measured.
 
     :param model: a model or the path of one, as for ``GRPOTrainer``
-    :param reward_funcs: f(prompts, completions, **columns) -> list of rewards, None where an
+    :param reward_funcs: ``f(prompts, completions, **columns)`` -> list of rewards, None where an
         attempt cannot be scored; a completion is a str, or messages if the prompt is
     :param args: the settings
     :param train_dataset: rows with a ``prompt``; one row is one problem

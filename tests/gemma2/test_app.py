@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from pkpo_sandbox import configs
 from pkpo_sandbox.gemma2 import app
 from pkpo_sandbox.gemma2.models import PretrainedGemma2, TinyGemma2
 from pkpo_sandbox.runs import load_runs, read_runs
@@ -45,7 +46,7 @@ def composed(*overrides: str, **kwargs):
 def run_here(folder: Path, *overrides: str) -> Path:
     """Run the app's task in this process, in the folder that Hydra would give it."""
     config = composed(*overrides, return_hydra_config=True)
-    folder = folder / app.run_id(_root_=config)
+    folder = folder / configs.run_id(_root_=config)
     folder.mkdir(parents=True, exist_ok=True)
     config.hydra.runtime.output_dir = str(folder)
     HydraConfig.instance().set_config(config)

@@ -1,0 +1,111 @@
+"""A trained policy from a run's folder, without running what a stranger wrote into it.
+
+Stable-Baselines3's ``PKPO.load("model.zip")`` unpickles, and unpickling runs code: use it on files
+of your own only. :func:`load_model` builds the algorithm from ``config.yaml`` and reads nothing but
+tensors from ``model.zip``.
+"""
+
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from pkpo_sandbox.train import TrainConfig, build
+
+if TYPE_CHECKING:
+    from pkpo_sandbox.algorithm import GroupPolicyGradient
+
+WORLDS = "pkpo_envs:pkpo/"
+
+
+def load_model(
+    folder: str | Path, trusted: bool = False, device: str = "cpu"
+) -> "GroupPolicyGradient":
+    """The algorithm of a finished run, with its trained policy and the env of its config.
+
+    :param folder: of the run
+    :param trusted: whether the config may name functions, classes and env modules other than this
+        package's, which are then imported and called
+    :param device: to load it to, whatever it was trained on
+    :raises ValueError: if a file is missing or damaged, or the config names what it may not
+    """
+    folder = Path(folder)
+    config = read_config(folder / "config.yaml")
+    if not trusted:
+        refuse_foreign(config, folder / "config.yaml")
+    config.algorithm.device = device
+    model = build(config)
+    path = folder / "model.zip"
+    try:
+        tensors = read_tensors(path)
+        model.policy.load_state_dict(tensors["policy"])
+        model.policy.optimizer.load_state_dict(tensors["policy.optimizer"])
+    except Exception as error:  # zipfile, torch and pickle raise many kinds
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{path} is missing, damaged or of another config ({type(error).__name__}: {reason}): "
+            "train the run again"
+        ) from error
+    return model
+
+
+def read_config(path: Path) -> TrainConfig:
+    """A run's config, its interpolations as they stand.
+
+    :raises ValueError: if the file is missing or damaged
+    """
+    try:
+        loaded = OmegaConf.load(path)
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TrainConfig), loaded))
+    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is missing or damaged ({reason}): train the run again") from error
+    assert isinstance(config, TrainConfig)
+    return config
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """The state of the policy and of its optimizer in an SB3 file, and nothing that is pickled."""
+    import torch
+
+    with zipfile.ZipFile(path) as archive:
+        tensors = {}
+        for name in ("policy", "policy.optimizer"):
+            with archive.open(f"{name}.pth") as file:
+                tensors[name] = torch.load(file, map_location="cpu", weights_only=True)
+        return tensors
+
+
+def refuse_foreign(config: TrainConfig, path: Path) -> None:
+    """Raise a ValueError for a config that names code outside of this package."""
+    from pkpo_sandbox import schedules, transforms
+
+    known = {
+        f"{room.__name__}.{name}"
+        for room in (transforms, schedules)
+        for name, value in vars(room).items()
+        if getattr(value, "__module__", "") == room.__name__ and not name.startswith("_")
+    }
+    foreign = [name for name in targets(vars(config)) if name not in known]
+    if ":" in config.env.id and not config.env.id.startswith(WORLDS):
+        foreign.append(config.env.id)
+    if foreign:
+        raise ValueError(
+            f"{path} names {', '.join(foreign)}, code that is not this package's and would be run: "
+            "if you trust whoever wrote it, say trusted=True"
+        )
+
+
+def targets(value: Any) -> list[str]:
+    """Every ``_target_`` in nested containers and dataclasses."""
+    if hasattr(value, "__dataclass_fields__"):
+        value = vars(value)
+    if isinstance(value, list | tuple):
+        return [name for item in value for name in targets(item)]
+    if not isinstance(value, dict):
+        return []
+    own = [str(value["_target_"])] if "_target_" in value else []
+    return own + [name for item in value.values() for name in targets(item)]
