@@ -12,6 +12,7 @@ import torch
 
 from pkpo_envs.bandit import BanditEnv
 from pkpo_envs.cliff_1d import Cliff1DEnv
+from pkpo_envs.digit_sum import DigitSumEnv
 from pkpo_sandbox import figures, plotting
 from pkpo_sandbox.figures import gradient_variance, risk_1d, risk_bandit, tuning
 from pkpo_sandbox.runs import read_runs
@@ -156,6 +157,35 @@ def test_annealing_ends_with_both():
     for schedule in ("8 then 1", "8 to 1 linearly"):
         assert final.loc[schedule, ["pass_at_1", "pass_at_8"]].min() >= 0.98
     assert final.loc["k = 8", "pass_at_1"] < 0.9
+
+
+def test_digit_sum_stalls_where_solutions_are_few_unless_k_is_annealed():
+    table = committed("digit_sum")
+    means, targets = table[table["target"].isna()], table[table["target"].notna()]
+    final = last_update(means, "schedule")
+    assert set(final.index) == {"k = 1", "k = 4", "k = 8", "8 then 1"}
+    at_the_end = means[means["update"] == means["update"].max()]
+
+    def interval(schedule: str, column: str) -> tuple[float, float]:
+        return plotting.interval(at_the_end.query("schedule == @schedule")[column])[1:]
+
+    for schedule, column in (
+        ("8 then 1", "pass_at_1"),
+        ("8 then 1", "pass_at_8"),
+        ("k = 8", "pass_at_8"),
+    ):
+        assert interval(schedule, column)[0] > interval("k = 1", column)[1]
+    assert final.loc["k = 8", "pass_at_1"] < final.loc["k = 1", "pass_at_1"]
+    solutions = targets.groupby("target")["n_solutions"].first().astype(int)
+    assert solutions.tolist() == DigitSumEnv(n_digits=3).n_solutions.tolist()
+    of_k_1 = targets[targets["schedule"] == "k = 1"]
+    rare = of_k_1["n_solutions"] <= 10
+    assert of_k_1[rare]["pass_at_1"].mean() < 0.6
+    assert of_k_1[~rare]["pass_at_1"].mean() > 0.9
+    # The rows of single targets are those of the policy one update later: nearly the same means.
+    by_target = targets.groupby(["schedule", "seed"])["pass_at_1"].mean()
+    by_run = at_the_end.set_index(["schedule", "seed"])["pass_at_1"]
+    assert (by_target - by_run).abs().max() < 0.05
 
 
 def test_each_objective_is_shown_at_the_setting_that_the_tuning_seeds_chose():
