@@ -7,7 +7,7 @@ GEMMA2 := $(VENV)/.installed-gemma2
 # Two experiments at a time, about as long in each list. objectives, unblock and anneal share runs,
 # so they go one after the other.
 SHARING := objectives unblock anneal
-OTHERS := tuning entropy_bonus risk_1d risk_bandit sample_weights
+OTHERS := tuning entropy_bonus digit_sum risk_1d risk_bandit sample_weights
 LAST := gradient_variance
 EXPERIMENTS := $(SHARING) $(OTHERS) $(LAST)
 

@@ -22,7 +22,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from pkpo_envs import ProblemEnv, ProblemVectorEnv
 from pkpo_sandbox import plotting
 from pkpo_sandbox.algorithm import scheduled
-from pkpo_sandbox.metrics import _own_randomness, exact_values
+from pkpo_sandbox.evaluation import own_randomness
+from pkpo_sandbox.exact import exact_values
 
 DPI = 100
 CAPTION = 30  # height in pixels of the line below a picture
@@ -152,7 +153,7 @@ class Film(BaseCallback):
         self._take()
 
     def _take(self) -> None:
-        with _own_randomness(self.model, SEED):
+        with own_randomness(self.model, SEED):
             self.frames.append(Frame(self._draw(self.model), self._caption()))
 
     def _caption(self) -> str:

@@ -195,7 +195,7 @@ class GroupVecEnv(VecEnv):
         self.venv.close()
 
     def get_images(self) -> Sequence[np.ndarray | None]:
-        frames = list(self.venv.render() or ())  # type: ignore[arg-type]
+        frames: list[Any] = list(self.venv.render() or ())
         # A world of ours draws all its columns into one picture.
         return frames[:1] if isinstance(self._base, ProblemVectorEnv) else frames
 

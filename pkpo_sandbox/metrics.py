@@ -11,19 +11,14 @@ the log. None of them changes what is learned: a run with them is bit for bit th
 ``EvalCallback``. In a world of one-step episodes with a column for each attempt, that is updates.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import entr
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.distributions import CategoricalDistribution, DiagGaussianDistribution
-from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import (
     VecEnv,
@@ -32,54 +27,16 @@ from stable_baselines3.common.vec_env import (
 )
 
 from pkpo_sandbox.algorithm import powers_of_two
-from pkpo_sandbox.groups import IDLE, GroupVecEnv, Roster, check_groups, make_group_env
+from pkpo_sandbox.evaluation import count_problems, evaluate_groups, gpus
+from pkpo_sandbox.exact import (
+    distribution_parameters,
+    exact_solution,
+    policy_entropy,
+    problem_observations,
+    refuse_without_distribution,
+)
+from pkpo_sandbox.groups import check_groups, make_group_env
 from pkpo_sandbox.transforms import max_at_k
-
-
-def evaluate_groups(
-    model: BaseAlgorithm,
-    env: VecEnv,
-    n_groups: int,
-    group_size: int,
-    *,
-    deterministic: bool = False,
-    seed: int = 0,
-) -> torch.Tensor:
-    """Play whole episodes, ``group_size`` attempts at each of ``n_groups`` problems.
-
-    A function of its arguments: the env is seeded, and what ``model.predict`` draws from is seeded
-    and afterwards put back as it was. The env's episodes under way are lost.
-
-    :param model: acts by ``predict``. (DQN's tosses its exploration coin once a step for all
-        columns, so its attempts are independent only with ``deterministic=True``.)
-    :param env: one from ``make_group_env``, or any ``VecEnv`` of one problem; of any size
-    :param deterministic: the policy's modes in place of samples of it
-    :param seed: of the problems, the env and the actions, 0 to 2**32 - 1
-    :return: undiscounted returns (n_groups, group_size) float64, without ``VecNormalize``'s scaling
-    :raises ValueError: if n_groups or group_size is out of range, or the env has several problems
-        and does not deal them out to groups
-    """
-    check_groups(n_groups, group_size)
-    if isinstance(env.unwrapped, GroupVecEnv):
-        env.unwrapped.set_groups(n_groups, group_size)
-    elif (n_problems := _count_problems(env)) > 1:
-        raise ValueError(
-            f"{env} has {n_problems} problems and draws one for each episode, but the attempts of "
-            "a group share theirs: build the env with pkpo_sandbox.groups.make_group_env"
-        )
-    roster = Roster(n_groups * group_size, env.num_envs)
-    returns = np.zeros((n_groups, group_size))
-    with _own_randomness(model, seed):
-        env.seed(seed)
-        observations: Any = env.reset()
-        state, starts = None, np.ones(env.num_envs, dtype=bool)
-        while not roster.finished:
-            actions, state = model.predict(observations, state, starts, deterministic)
-            observations, rewards, starts, _ = env.step(actions)
-            playing = roster.attempts != IDLE
-            returns.flat[roster.attempts[playing]] += _unscaled(env, rewards)[playing]
-            roster.end(starts)
-    return torch.from_numpy(returns)
 
 
 class GroupEvalCallback(BaseCallback):
@@ -90,13 +47,13 @@ class GroupEvalCallback(BaseCallback):
     is pass@k. An evaluation's problems and samples follow from ``seed`` and the timesteps so far.
 
     :param eval_env: a Gymnasium id with its module ("pkpo_envs:pkpo/Bandit-v0"), or a ``VecEnv``
-        other than the training env, which :func:`evaluate_groups` takes; wrapped in a
+        other than the training env, which ``evaluate_groups`` takes; wrapped in a
         ``VecNormalize`` with ``training=False`` if the training env has one
     :param n_groups: problems in an evaluation, at least 1
     :param group_size: attempts at each, at least 2
     :param eval_freq: calls between evaluations, at least 1
     :param ks: 1..group_size each; None for the powers of two
-    :param deterministic: see :func:`evaluate_groups`
+    :param deterministic: see :func:`~pkpo_sandbox.evaluation.evaluate_groups`
     :param seed: at least 0
     :raises ValueError: if an argument is out of range, or, when training starts, the envs differ
     """
@@ -202,7 +159,7 @@ class SolveRateCallback(BaseCallback):
 
     def _init_callback(self) -> None:
         if self.n_problems is None:
-            self.n_problems = _count_problems(self.training_env)
+            self.n_problems = count_problems(self.training_env)
         if not hasattr(self, "solved"):
             self.solved = np.zeros(self.n_problems, dtype=bool)
         if self.solved.shape != (self.n_problems,):
@@ -259,7 +216,7 @@ class ExactCallback(BaseCallback):
 
     Records ``exact/max_at_{k}`` and, for each other float of ``world.exact(k, ...)`` whose name
     starts with max_at_k, its like (max_at_k_hard is ``exact/max_at_{k}_hard``). And
-    ``exact/entropy``, the mean over all problems of the action distribution's entropy, in nats
+    ``exact/entropy``, the mean over all decisions of the action distribution's entropy, in nats
     (differential, so possibly negative, for Gaussian actions).
 
     :param world: a Gymnasium env, or its id with its module, built like the training env's, but not
@@ -280,15 +237,17 @@ class ExactCallback(BaseCallback):
         _check_counts(eval_freq=[eval_freq])
         self.ks, self.eval_freq = _check_counts(ks=ks), eval_freq
         self.world = gymnasium.make(world) if isinstance(world, str) else world
-        self._exact = _exact_solution(self.world)
+        self._exact = exact_solution(self.world)
 
     def _init_callback(self) -> None:
-        self._observations = _problem_observations(self.model, self.world)
-        _parameters(self.model, self._observations)  # refuses a policy without distribution
+        self._observations = problem_observations(self.model, self.world)
+        distribution_parameters(
+            self.model, self._observations
+        )  # refuses a policy without distribution
 
     def _on_step(self) -> bool:
         if self.n_calls % self.eval_freq == 0:
-            parameters = _parameters(self.model, self._observations)
+            parameters = distribution_parameters(self.model, self._observations)
             self.logger.record("exact/entropy", policy_entropy(parameters))
             for k in self.ks:
                 for name, value in self._exact(k, **parameters).items():
@@ -315,151 +274,19 @@ class EntropyCallback(BaseCallback):
         self.eval_freq = eval_freq
 
     def _init_callback(self) -> None:
-        _refuse_without_distribution(self.model, "its entropy is not known")
+        refuse_without_distribution(self.model, "its entropy is not known")
 
     def _on_step(self) -> bool:
         if self.n_calls % self.eval_freq == 0:
             policy: Any = self.model.policy
             observations: Any = self.model._last_obs
-            with torch.no_grad(), torch.random.fork_rng(_gpus(self.model)):
+            with torch.no_grad(), torch.random.fork_rng(gpus(self.model)):
                 distribution = policy.get_distribution(policy.obs_to_tensor(observations)[0])
                 entropy = distribution.entropy()
                 if entropy is None:
                     entropy = -distribution.log_prob(distribution.sample())
             self.logger.record("rollout/entropy", entropy.mean().item())
         return True
-
-
-def policy_parameters(model: BaseAlgorithm, world: gymnasium.Env) -> dict[str, NDArray[np.float64]]:
-    """The action distributions of a policy at the start of every problem of a world.
-
-    :return: {"probabilities": (n_problems, n_actions)} of a categorical policy,
-        {"mean": (n_problems, action_dim), "std": likewise} of a diagonal Gaussian one
-    :raises ValueError: if the policy has another kind of distribution, or none (DQN, SAC), or plays
-        in other spaces than the world's
-    """
-    return _parameters(model, _problem_observations(model, world))
-
-
-def exact_values(
-    model: BaseAlgorithm, world: gymnasium.Env, ks: Sequence[int]
-) -> dict[int, dict[str, Any]]:
-    """The world's exact facts about the policy for each k: ``world.exact(k, ...)`` by k.
-
-    :raises ValueError: if the world has no exact solution; see also :func:`policy_parameters`
-    """
-    exact = _exact_solution(world)
-    parameters = policy_parameters(model, world)
-    return {k: exact(k, **parameters) for k in ks}
-
-
-def policy_entropy(parameters: dict[str, NDArray[np.float64]]) -> float:
-    """The mean entropy in nats of the distributions that :func:`policy_parameters` gives."""
-    if "probabilities" in parameters:
-        entropies = entr(parameters["probabilities"]).sum(-1)
-    else:
-        entropies = (np.log(parameters["std"]) + 0.5 * np.log(2 * np.pi * np.e)).sum(-1)
-    return float(entropies.mean())
-
-
-def _exact_solution(world: gymnasium.Env) -> Any:
-    exact = getattr(world.unwrapped, "exact", None)
-    if exact is None:
-        raise ValueError(
-            f"{world} has no exact solution (a method exact(k, ...)): estimate max@k with "
-            "GroupEvalCallback instead"
-        )
-    return exact
-
-
-def _problem_observations(model: BaseAlgorithm, world: gymnasium.Env) -> Any:
-    """What the world's exact solution asks a policy about, as (rows, ...) or a dict of such arrays.
-
-    That is the world's ``decision_observations()`` if it has them, else the first observation of
-    every problem.
-    """
-    if not is_image_space(world.observation_space):  # SB3 moves an image's channels
-        check_for_correct_spaces(world, model.observation_space, model.action_space)
-    decision_observations = getattr(world.unwrapped, "decision_observations", None)
-    if decision_observations is not None:
-        return decision_observations()
-    problems = range(getattr(world.unwrapped, "n_problems", 1))
-    rows = [world.reset(options={"problem": problem})[0] for problem in problems]
-    if isinstance(rows[0], dict):
-        return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
-    return np.stack(rows)
-
-
-def _parameters(model: BaseAlgorithm, observations: Any) -> dict[str, NDArray[np.float64]]:
-    policy: Any = model.policy
-    _refuse_without_distribution(
-        model, "which exact values are about: estimate them with GroupEvalCallback instead"
-    )
-    normalizer = model.get_vec_normalize_env()
-    if normalizer is not None:
-        observations = normalizer.normalize_obs(observations)
-    was_training = policy.training
-    policy.set_training_mode(False)
-    with torch.no_grad():
-        distribution = policy.get_distribution(policy.obs_to_tensor(observations)[0])
-    policy.set_training_mode(was_training)
-    inner = distribution.distribution
-    if type(distribution) is CategoricalDistribution:
-        return {"probabilities": inner.logits.double().softmax(-1).cpu().numpy()}
-    if type(distribution) is DiagGaussianDistribution:
-        return {
-            "mean": inner.mean.double().cpu().numpy(),
-            "std": inner.stddev.double().cpu().numpy(),
-        }
-    raise ValueError(
-        f"the policy has a {type(distribution).__name__}, but exact values are known for "
-        "categorical and diagonal Gaussian ones: use Discrete or Box actions"
-    )
-
-
-def _refuse_without_distribution(model: BaseAlgorithm, why: str) -> None:
-    if not hasattr(model.policy, "get_distribution"):
-        raise ValueError(
-            f"{type(model.policy).__name__} of {type(model).__name__} has no action distribution, "
-            f"{why}"
-        )
-
-
-def _gpus(model: BaseAlgorithm) -> list[torch.device]:
-    return [model.device] if model.device.type == "cuda" else []
-
-
-@contextmanager
-def _own_randomness(model: BaseAlgorithm, seed: int) -> Iterator[None]:
-    """Seed what ``predict`` may draw from: torch, NumPy, the action space; restore it after."""
-    devices = _gpus(model)
-    actions = model.action_space.np_random.bit_generator
-    before = np.random.get_state(), actions.state  # noqa: NPY002, what DQN draws from
-    with torch.random.fork_rng(devices):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every GPU
-        for device in devices:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
-        actions.state = np.random.PCG64(seed).state
-        try:
-            yield
-        finally:
-            np.random.set_state(before[0])  # noqa: NPY002
-            actions.state = before[1]
-
-
-def _unscaled(env: VecEnv, rewards: NDArray[Any]) -> NDArray[Any]:
-    normalizer = unwrap_vec_normalize(env)
-    return rewards if normalizer is None else normalizer.get_original_reward()
-
-
-def _count_problems(env: VecEnv) -> int:
-    """How many problems the columns of an env share; one that does not say has one."""
-    counts = set(env.get_attr("n_problems")) if env.has_attr("n_problems") else {1}
-    if len(counts) > 1:
-        raise ValueError(f"the columns of {env} hold different numbers of problems, {counts}")
-    return counts.pop()
 
 
 def _check_counts(**values: Sequence[int]) -> tuple[int, ...]:

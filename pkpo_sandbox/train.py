@@ -213,7 +213,7 @@ def has_exact_solution(config: TrainConfig) -> bool:
 def exact(model: "GroupPolicyGradient", config: TrainConfig) -> dict[str, Any]:
     """What the policy learned, in exact values for each k, where the world knows them."""
     from pkpo_sandbox.algorithm import powers_of_two
-    from pkpo_sandbox.metrics import exact_values
+    from pkpo_sandbox.exact import exact_values
 
     if not has_exact_solution(config):
         return {}

@@ -25,8 +25,8 @@ from pkpo_envs.seeded_problems import SeededProblems
 from pkpo_sandbox import groups
 from pkpo_sandbox.algorithm import PKPO
 from pkpo_sandbox.columns import ColumnProblem
+from pkpo_sandbox.evaluation import evaluate_groups
 from pkpo_sandbox.groups import IDLE, GroupVecEnv, Roster, group_env, make_group_env
-from pkpo_sandbox.metrics import evaluate_groups
 from pkpo_sandbox.rollouts import Rollout
 
 PROBLEM_SET = "pkpo_envs:pkpo/ProblemSet-v0"

@@ -19,16 +19,14 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv,
 from pkpo_envs import ProblemEnv, ProblemVectorEnv
 from pkpo_envs.problem_set import ProblemSetEnv
 from pkpo_sandbox import PKPO
+from pkpo_sandbox.evaluation import evaluate_groups
+from pkpo_sandbox.exact import exact_values, policy_entropy, policy_parameters
 from pkpo_sandbox.groups import group_env, make_group_env
 from pkpo_sandbox.metrics import (
     EntropyCallback,
     ExactCallback,
     GroupEvalCallback,
     SolveRateCallback,
-    evaluate_groups,
-    exact_values,
-    policy_entropy,
-    policy_parameters,
 )
 from pkpo_sandbox.transforms import max_at_k
 

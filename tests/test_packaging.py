@@ -26,6 +26,8 @@ FLOORS = {
     "plotting": 1,
     "rollouts": 2,
     "journal": 2,
+    "evaluation": 2,
+    "exact": 2,
     "algorithm": 3,
     "sweeps": 3,
     "metrics": 4,

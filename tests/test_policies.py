@@ -13,8 +13,8 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureC
 from torch import nn
 
 from pkpo_sandbox.algorithm import PKPO
+from pkpo_sandbox.evaluation import evaluate_groups
 from pkpo_sandbox.groups import make_group_env
-from pkpo_sandbox.metrics import evaluate_groups
 from pkpo_sandbox.policies import (
     ActorPolicy,
     CnnActorPolicy,

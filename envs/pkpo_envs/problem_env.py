@@ -38,6 +38,8 @@ class ProblemEnv(gym.Env[Any, Any]):
     of floats, about the policy whose action distributions on problems 0, 1, ... have these
     parameters (`probabilities` of shape (n_problems, n_actions), or `mean` and `std`), and about
     the best such policy for the maximum of k attempts (keys that end in `_star`).
+    A world of several steps also has `decision_observations() -> (n_decisions, ...)`, every
+    observation at which it asks for an action; `exact` then gets one distribution for each of them.
 
     A world with an argument `render_mode` that it hands to `super().__init__` can be seen, as
     "rgb_array" or in the window of "human": its latest 64 attempts, at whatever problems. The

@@ -60,7 +60,8 @@ def uniform_policy(world: Any) -> dict[str, np.ndarray]:
 
 
 def test_the_worlds_are_registered():
-    assert {"pkpo/Bandit-v0", "pkpo/Cliff1D-v0", "pkpo/ProblemSet-v0"} <= set(IDS)
+    worlds = {"Bandit", "Cliff1D", "ProblemSet", "DigitSum"}
+    assert {f"pkpo/{name}-v0" for name in worlds} <= set(IDS)
 
 
 @pytest.mark.parametrize("env_id", IDS)

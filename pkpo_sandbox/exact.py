@@ -1,0 +1,116 @@
+"""The exact values of a policy, in a world that knows them: no sampling, no noise.
+
+A world's ``exact(k, ...)`` is given the policy's action distributions at what its *decisions* are:
+the first observation of every problem, or, where an episode takes several steps, the world's
+``decision_observations()``.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import entr
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.distributions import CategoricalDistribution, DiagGaussianDistribution
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.utils import check_for_correct_spaces
+
+
+def policy_parameters(model: BaseAlgorithm, world: gymnasium.Env) -> dict[str, NDArray[np.float64]]:
+    """The action distributions of a policy at every decision of a world.
+
+    :return: {"probabilities": (n_decisions, n_actions)} of a categorical policy,
+        {"mean": (n_decisions, action_dim), "std": likewise} of a diagonal Gaussian one
+    :raises ValueError: if the policy has another kind of distribution, or none (DQN, SAC), or plays
+        in other spaces than the world's
+    """
+    return distribution_parameters(model, problem_observations(model, world))
+
+
+def exact_values(
+    model: BaseAlgorithm, world: gymnasium.Env, ks: Sequence[int]
+) -> dict[int, dict[str, Any]]:
+    """The world's exact facts about the policy for each k: ``world.exact(k, ...)`` by k.
+
+    :raises ValueError: if the world has no exact solution; see also :func:`policy_parameters`
+    """
+    exact = exact_solution(world)
+    parameters = policy_parameters(model, world)
+    return {k: exact(k, **parameters) for k in ks}
+
+
+def policy_entropy(parameters: dict[str, NDArray[np.float64]]) -> float:
+    """The mean entropy in nats of the distributions that :func:`policy_parameters` gives."""
+    if "probabilities" in parameters:
+        entropies = entr(parameters["probabilities"]).sum(-1)
+    else:
+        entropies = (np.log(parameters["std"]) + 0.5 * np.log(2 * np.pi * np.e)).sum(-1)
+    return float(entropies.mean())
+
+
+def exact_solution(world: gymnasium.Env) -> Any:
+    exact = getattr(world.unwrapped, "exact", None)
+    if exact is None:
+        raise ValueError(
+            f"{world} has no exact solution (a method exact(k, ...)): estimate max@k with "
+            "GroupEvalCallback instead"
+        )
+    return exact
+
+
+def problem_observations(model: BaseAlgorithm, world: gymnasium.Env) -> Any:
+    """What the world's exact solution asks a policy about, as (rows, ...) or a dict of such arrays.
+
+    That is the world's ``decision_observations()`` if it has them, else the first observation of
+    every problem.
+    """
+    if not is_image_space(world.observation_space):  # SB3 moves an image's channels
+        check_for_correct_spaces(world, model.observation_space, model.action_space)
+    decision_observations = getattr(world.unwrapped, "decision_observations", None)
+    if decision_observations is not None:
+        return decision_observations()
+    problems = range(getattr(world.unwrapped, "n_problems", 1))
+    rows = [world.reset(options={"problem": problem})[0] for problem in problems]
+    if isinstance(rows[0], dict):
+        return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+    return np.stack(rows)
+
+
+def distribution_parameters(
+    model: BaseAlgorithm, observations: Any
+) -> dict[str, NDArray[np.float64]]:
+    policy: Any = model.policy
+    refuse_without_distribution(
+        model, "which exact values are about: estimate them with GroupEvalCallback instead"
+    )
+    normalizer = model.get_vec_normalize_env()
+    if normalizer is not None:
+        observations = normalizer.normalize_obs(observations)
+    was_training = policy.training
+    policy.set_training_mode(False)
+    with torch.no_grad():
+        distribution = policy.get_distribution(policy.obs_to_tensor(observations)[0])
+    policy.set_training_mode(was_training)
+    inner = distribution.distribution
+    if type(distribution) is CategoricalDistribution:
+        return {"probabilities": inner.logits.double().softmax(-1).cpu().numpy()}
+    if type(distribution) is DiagGaussianDistribution:
+        return {
+            "mean": inner.mean.double().cpu().numpy(),
+            "std": inner.stddev.double().cpu().numpy(),
+        }
+    raise ValueError(
+        f"the policy has a {type(distribution).__name__}, but exact values are known for "
+        "categorical and diagonal Gaussian ones: use Discrete or Box actions"
+    )
+
+
+def refuse_without_distribution(model: BaseAlgorithm, why: str) -> None:
+    if not hasattr(model.policy, "get_distribution"):
+        raise ValueError(
+            f"{type(model.policy).__name__} of {type(model).__name__} has no action distribution, "
+            f"{why}"
+        )
