@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from itertools import compress
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import gymnasium
 import numpy as np
@@ -21,6 +21,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.utils import FloatSchedule, obs_as_tensor, safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 
+from pkpo_sandbox.columns import ColumnInfos
 from pkpo_sandbox.groups import GroupVecEnv, check_groups, group_env, make_group_env
 from pkpo_sandbox.policies import (
     ActorPolicy,
@@ -183,7 +184,13 @@ class GroupPolicyGradient(BaseAlgorithm):
             raise ValueError("max_grad_norm=None: give a number; float('inf') turns clipping off")
         for name in ("learning_rate", "max_grad_norm", "clip_range", "ent_coef"):
             value = getattr(self, name)
-            if isinstance(value, int | float):
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            scheduled = name != "max_grad_norm" and callable(value)
+            left_out = name == "clip_range" and value is None
+            if not (is_number or scheduled or left_out):
+                kinds = "a float" if name == "max_grad_norm" else "a float or a callable"
+                raise ValueError(f"{name} must be {kinds}, not {value}")
+            if is_number:
                 largest = math.inf if name == "max_grad_norm" else sys.float_info.max
                 if not (0 < value <= largest or (name == "ent_coef" and value == 0)):
                     raise ValueError(f"{name} must be positive and finite, got {value}")
@@ -191,21 +198,27 @@ class GroupPolicyGradient(BaseAlgorithm):
         for percent in range(100, -1, -1):
             try:
                 self._weights(torch.zeros(1, self.group_size, dtype=torch.float64), percent / 100)
-                if self.clip_range is not None:
-                    self._clip_range(percent / 100)
+                for name in ("learning_rate", "clip_range", "ent_coef"):
+                    if getattr(self, name) is not None:
+                        self._scheduled(name, percent / 100)
             except ValueError as error:
                 raise ValueError(f"at {100 - percent} % of training: {error}") from error
 
-    def _clip_range(self, progress_remaining: float) -> float:
-        clip_range = FloatSchedule(self.clip_range)(progress_remaining)  # type: ignore[arg-type]
-        if not clip_range >= 0:  # a schedule may end at 0
-            raise ValueError(f"clip_range must not be negative, got {clip_range}")
-        return clip_range
+    def _scheduled(self, name: str, progress_remaining: float) -> float:
+        """The learning_rate, clip_range or ent_coef of this moment."""
+        value = FloatSchedule(getattr(self, name))(progress_remaining)
+        if not 0 <= value < math.inf:  # a schedule may end at 0
+            raise ValueError(f"{name} must not be negative or infinite, got {value}")
+        return value
 
     @staticmethod
     def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
         if isinstance(env, str):
-            env = make_group_env(env)
+            # A loaded model may have more attempts than there are columns here; not all vector
+            # envs of their own can be played so.
+            env_id, env = env, make_group_env(env)
+            if env.restarts_itself:
+                env = make_group_env(env_id, vectorization="sync")
         if not isinstance(env, VecEnv):
             env = group_env(env)
         _check_problems(env)
@@ -288,12 +301,17 @@ class GroupPolicyGradient(BaseAlgorithm):
             callback.update_locals(locals())
             if not callback.on_step():
                 return None
-            ended = dones & playing
-            if ended.any() and not {"episode", "is_success"}.isdisjoint(infos[ended.argmax()]):
-                self._update_info_buffer(list(compress(infos, ended)), ended[ended])
+            self._note_episodes(infos, dones & playing)
         callback.on_rollout_end()
         self._window.append((torch.from_numpy(recorder.undiscounted), recorder.lengths))
         return recorder.rollout()
+
+    def _note_episodes(self, infos: Any, ended: np.ndarray) -> None:
+        """Keep what a Monitor or the env itself reports of the attempts that ended (columns,)."""
+        if (isinstance(infos, ColumnInfos) and not infos.reported) or not ended.any():
+            return  # a group env's own statistics are those of the rollout
+        if not {"episode", "is_success"}.isdisjoint(infos[int(ended.argmax())]):
+            self._update_info_buffer(list(compress(infos, ended)), ended[ended])
 
     def _act(self, observations: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Sample actions (columns, ...), with their log-probabilities and entropies (columns,)."""
@@ -353,7 +371,7 @@ class GroupPolicyGradient(BaseAlgorithm):
             terms = step_weights * log_prob
         else:
             ratio = torch.exp(log_prob - rollout.log_prob)
-            clip_range = self._clip_range(self._current_progress_remaining)
+            clip_range = self._scheduled("clip_range", self._current_progress_remaining)
             clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
             terms = torch.minimum(step_weights * ratio, step_weights * clipped)
         return terms.sum() / weights.shape[0]
@@ -384,7 +402,7 @@ class GroupPolicyGradient(BaseAlgorithm):
         self._update_learning_rate(optimizer)
         # 1. the joint transform of each group
         weights = self._weights(rollout.returns, self._current_progress_remaining)
-        ent_coef = FloatSchedule(self.ent_coef)(self._current_progress_remaining)
+        ent_coef = self._scheduled("ent_coef", self._current_progress_remaining)
         losses: dict[str, torch.Tensor] = {}
         for _ in range(self.n_epochs):
             # 2. the loss and its gradient
@@ -413,22 +431,25 @@ class GroupPolicyGradient(BaseAlgorithm):
         """Write a row of the log; the rollout statistics are those of the last groups."""
         elapsed = max((time.time_ns() - self.start_time) / 1e9, sys.float_info.epsilon)
         fps = int((self.num_timesteps - self._num_timesteps_at_start) / elapsed)
-        returns = torch.cat([returns for returns, _ in self._window])
-        mean = returns.mean().item()
-        length = float(np.mean([lengths for _, lengths in self._window]))
+        statistics: dict[str, float] = {}
+        if self._window:  # nothing is in it before an iteration has ended
+            returns = torch.cat([returns for returns, _ in self._window])
+            statistics["ep_rew_mean"] = returns.mean().item()
+            statistics["ep_len_mean"] = float(np.mean([lengths for _, lengths in self._window]))
+            for k in powers_of_two(self.group_size):
+                statistics[f"max_at_{k}"] = max_at_k(returns, k).mean().item()
         if self.ep_info_buffer:  # a Monitor saw the rewards before any normalisation
-            mean = safe_mean([info["r"] for info in self.ep_info_buffer])
-            length = safe_mean([info["l"] for info in self.ep_info_buffer])
-        self.logger.record("time/iterations", iteration, exclude="tensorboard")
+            statistics["ep_rew_mean"] = safe_mean([info["r"] for info in self.ep_info_buffer])
+            statistics["ep_len_mean"] = safe_mean([info["l"] for info in self.ep_info_buffer])
+        if self.ep_success_buffer:
+            statistics["success_rate"] = safe_mean(self.ep_success_buffer)
+        if iteration > 0:
+            self.logger.record("time/iterations", iteration, exclude="tensorboard")
         self.logger.record("time/fps", fps)
         self.logger.record("time/time_elapsed", int(elapsed), exclude="tensorboard")
         self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
-        self.logger.record("rollout/ep_rew_mean", mean)
-        self.logger.record("rollout/ep_len_mean", length)
-        if self.ep_success_buffer:
-            self.logger.record("rollout/success_rate", safe_mean(self.ep_success_buffer))
-        for k in powers_of_two(self.group_size):
-            self.logger.record(f"rollout/max_at_{k}", max_at_k(returns, k).mean().item())
+        for name, value in statistics.items():
+            self.logger.record(f"rollout/{name}", value)
         self.logger.dump(step=self.num_timesteps)
 
     def _excluded_save_params(self) -> list[str]:
@@ -508,7 +529,7 @@ class PKPO(GroupPolicyGradient):
         tb_log_name: str = "PKPO",
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
-    ):
+    ) -> Self:
         return super().learn(
             total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
         )

@@ -173,6 +173,8 @@ class ColumnInfos(Sequence[dict[str, Any]]):
     :param ended: (num_envs,) bool, the columns whose episode ended
     :param last: their last observations, of all columns
     :param cut: (num_envs,) bool, whether an episode that ended was truncated
+    :param episodes: (num_envs,) bool, the columns whose attempt ended, and (num_envs,) each the
+        returns, lengths and seconds since the start that SB3's Monitor would report of them
     """
 
     def __init__(
@@ -182,11 +184,15 @@ class ColumnInfos(Sequence[dict[str, Any]]):
         ended: np.ndarray | None = None,
         last: Any = None,
         cut: np.ndarray | None = None,
+        episodes: tuple[np.ndarray, np.ndarray, np.ndarray, float] | None = None,
     ) -> None:
         # Gymnasium's wrappers go on using their arrays, and a reset changes them.
         self._infos, self._num_envs = _copied(infos), num_envs
         self._ended, self._last, self._cut = ended, last, cut
+        self._episodes = episodes
         self._built: dict[int, dict[str, Any]] = {}
+        #: whether the env itself reports the statistics of its episodes
+        self.reported = not {"episode", "is_success"}.isdisjoint(infos)
 
     def __len__(self) -> int:
         return self._num_envs
@@ -200,6 +206,10 @@ class ColumnInfos(Sequence[dict[str, Any]]):
             if self._ended is not None and self._cut is not None and self._ended[column]:
                 info["terminal_observation"] = _row(self._last, column)
                 info["TimeLimit.truncated"] = bool(self._cut[column])
+            if self._episodes is not None and self._episodes[0][column]:
+                _, returns, lengths, seconds = self._episodes
+                episode = {"r": float(returns[column]), "l": int(lengths[column]), "t": seconds}
+                info.setdefault("episode", episode)
             self._built[column] = info
         return self._built[column]
 

@@ -56,6 +56,10 @@ def run_id(*, _root_: DictConfig) -> str:
     config = resolved(_root_)
     objective = config["objective"]
     parts = [str(objective.get("_target_", "none")).rpartition(".")[2]]
+    overrides = OmegaConf.select(_root_, "hydra.overrides.task") or []
+    given = {override.lstrip("+~").partition("=")[0] for override in overrides}
+    if "objective._target_" in given:  # the others may be those of another function's file
+        objective = {key: objective[key] for key in objective if f"objective.{key}" in given}
     parts += [f"{key}={label}" for key, value in objective.items() if (label := short(value))]
     hashed = {key: value for key, value in config.items() if key not in NOT_IN_HASH}
     return "-".join([*parts, f"seed={config['seed']}", config_hash(hashed)])

@@ -5,6 +5,7 @@ belongs to group ``s // group_size``, and all attempts of a group face the same 
 ``returns.view(n_groups, group_size)`` has one problem a row.
 """
 
+import time
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -91,6 +92,10 @@ class GroupVecEnv(VecEnv):
     iteration, on problems drawn uniformly for each group; an idle column that is cut off then
     reports ``TimeLimit.truncated``. Envs without an ``n_problems`` are one problem.
 
+    It is its own Monitor: ``info["episode"]`` is there for attempts, played to their end, and not
+    for what idle columns play, so SB3's ``evaluate_policy`` counts the attempts only. (Another
+    VecMonitor around it would count the episodes that are cut off, short ones rather than long.)
+
     A vector env that knows no other way than to restart its columns by itself, spending a step on
     it (``AutoresetMode.NEXT_STEP``, as Gymnasium's own CartPole), is played if it has one problem
     and a column for each attempt: a column plays its attempt and is then idle, until the last
@@ -106,7 +111,8 @@ class GroupVecEnv(VecEnv):
     def __init__(self, venv: VectorEnv) -> None:
         self.venv = venv
         self._base = venv.unwrapped
-        self._restarts_itself = venv.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED
+        #: whether the columns restart without being asked
+        self.restarts_itself = venv.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED
         # Observations are kept until the update: not in an array that the env goes on using.
         self._copies = bool(getattr(self._base, "copy", False))
         super().__init__(venv.num_envs, venv.single_observation_space, venv.single_action_space)
@@ -115,6 +121,9 @@ class GroupVecEnv(VecEnv):
             raise ValueError(f"all columns must hold the same problems, got n_problems {counts}")
         self.n_problems: int | None = counts.pop() if counts else None
         self._rng = np.random.default_rng()
+        self._started = time.monotonic()
+        self._returns = np.zeros(self.num_envs)
+        self._lengths = np.zeros(self.num_envs, dtype=np.int64)
         self.set_groups(1, self.num_envs)
 
     def set_groups(self, n_groups: int, group_size: int) -> None:
@@ -139,9 +148,17 @@ class GroupVecEnv(VecEnv):
             # A stream apart from the env's own, which Gymnasium seeds with the bare number.
             self._rng = np.random.default_rng([seed, 1])
             seeds = _column_seeds(self._base, seed)
+        options = self._options[0]
+        if any(other != options for other in self._options):
+            raise ValueError(
+                f"the columns of {self.venv} share the options of a reset: give set_options() one "
+                f"dict for all, not {self._options}"
+            )
         self._reset_seeds()
+        self._reset_options()
         self._deal()
-        return self._start(np.ones(self.num_envs, dtype=bool), seeds)
+        self._returns[:] = self._lengths[:] = 0
+        return self._start(np.ones(self.num_envs, dtype=bool), seeds, options)
 
     def step_async(self, actions: np.ndarray) -> None:
         if isinstance(self.action_space, spaces.MultiBinary):  # SB3's policies give floats
@@ -151,6 +168,9 @@ class GroupVecEnv(VecEnv):
     def step_wait(self) -> tuple[VecEnvObs, np.ndarray, np.ndarray, Any]:
         observations, rewards, terminated, truncated, gym_infos = self.venv.step(self._actions)
         observations, ended = self._kept(observations), terminated | truncated
+        self._returns += rewards
+        self._lengths += 1
+        attempts = ended & (self._roster.attempts != IDLE)
         self._roster.end(ended)
         if not ended.any():
             return observations, rewards, ended, ColumnInfos(gym_infos, self.num_envs)
@@ -158,8 +178,11 @@ class GroupVecEnv(VecEnv):
         if finished:
             ended = np.ones(self.num_envs, dtype=bool)
             self._deal()
-        infos = ColumnInfos(gym_infos, self.num_envs, ended, observations, ~terminated)
-        if finished or not self._restarts_itself:
+        seconds = time.monotonic() - self._started
+        episodes = attempts, self._returns.copy(), self._lengths.copy(), seconds
+        infos = ColumnInfos(gym_infos, self.num_envs, ended, observations, ~terminated, episodes)
+        self._returns[ended] = self._lengths[ended] = 0
+        if finished or not self.restarts_itself:
             observations = self._start(ended)
         return observations, rewards, ended, infos
 
@@ -178,11 +201,13 @@ class GroupVecEnv(VecEnv):
         if self.n_problems is not None:
             self._group_problems = self._rng.integers(self.n_problems, size=self.n_groups)
 
-    def _start(self, columns: np.ndarray, seed: Any = None) -> VecEnvObs:
+    def _start(
+        self, columns: np.ndarray, seed: Any = None, given: dict[str, Any] | None = None
+    ) -> VecEnvObs:
         """Start the attempts of ``columns`` (num_envs,) bool; an idle one replays its problem."""
-        if self._restarts_itself:
-            return self._kept(self.venv.reset(seed=seed)[0])
-        options: dict[str, Any] = {"reset_mask": columns}
+        if self.restarts_itself:
+            return self._kept(self.venv.reset(seed=seed, options=given or None)[0])
+        options: dict[str, Any] = {**(given or {}), "reset_mask": columns}
         if self.n_problems is not None:
             playing = columns & (self._roster.attempts != IDLE)
             groups = self._roster.attempts[playing] // self.group_size
@@ -242,7 +267,10 @@ class GroupVecEnv(VecEnv):
         self, wrapper_class: type[gymnasium.Wrapper], indices: VecEnvIndices = None
     ) -> list[bool]:
         from stable_baselines3.common.env_util import is_wrapped
+        from stable_baselines3.common.monitor import Monitor
 
+        if wrapper_class is Monitor:
+            return [True] * len(list(self._get_indices(indices)))
         envs: Sequence[gymnasium.Env | None] = getattr(self._base, "envs", [None] * self.num_envs)
         wrapped = [env is not None and is_wrapped(env, wrapper_class) for env in envs]
         return [wrapped[i] for i in self._get_indices(indices)]

@@ -9,7 +9,10 @@ from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
+from stable_baselines3 import A2C
 from stable_baselines3.common.callbacks import CallbackList
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
@@ -792,6 +795,7 @@ def test_closing_closes_the_vector_env():
     "make",
     [lambda: make_group_env("CartPole-v1", 2, 3), lambda: DummyVecEnv([lambda: Counter(4)] * 2)],
 )
+@pytest.mark.filterwarnings("ignore:The environment is already wrapped with a `Monitor`")
 @pytest.mark.parametrize(
     "wrap", [VecMonitor, VecNormalize, partial(VecFrameStack, n_stack=3), lambda e: e]
 )
@@ -818,6 +822,7 @@ def test_normalised_rewards_are_what_the_transform_sees():
     assert (returns > 0).all()
 
 
+@pytest.mark.filterwarnings("ignore:The environment is already wrapped with a `Monitor`")
 def test_a_monitor_reports_attempts_but_not_what_idle_columns_play():
     # Column 0 needs 1 step and then idles through three more episodes while column 1 plays its 4.
     makers = [partial(Monitor, Counter(1)), partial(Monitor, Counter(4))]
@@ -827,3 +832,22 @@ def test_a_monitor_reports_attempts_but_not_what_idle_columns_play():
         collect(model)
         assert [info["l"] for info in model.ep_info_buffer] == [1, 4]
         assert [info["r"] for info in model.ep_info_buffer] == [1, 4]
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "native"])
+def test_sb3s_evaluation_counts_whole_attempts_only(vectorization):
+    """Mean lengths as in a plain vector env of SB3's, within 3 standard errors."""
+    env = make_group_env("CartPole-v1", 4, 4, vectorization=vectorization)
+    model = A2C("MlpPolicy", env, seed=0)  # an untrained policy, sampled
+    plain = make_vec_env("CartPole-v1", 16, seed=1)
+    env.seed(1)
+    lengths = {}
+    for name, played in (("plain", plain), ("group", env)):
+        returns, lengths[name] = evaluate_policy(
+            model, played, 400, deterministic=False, return_episode_rewards=True
+        )
+        assert returns == pytest.approx(lengths[name])  # 1 a step
+    plain_mean, group_mean = np.mean(lengths["plain"]), np.mean(lengths["group"])
+    error = np.sqrt(np.var(lengths["plain"]) / 400 + np.var(lengths["group"]) / 400)
+    assert abs(plain_mean - group_mean) < 3 * error
+    assert min(lengths["group"]) >= 8  # the pole cannot fall sooner
