@@ -11,7 +11,7 @@ OTHERS := tuning entropy_bonus digit_sum risk_1d risk_bandit sample_weights
 LAST := gradient_variance
 EXPERIMENTS := $(SHARING) $(OTHERS) $(LAST)
 
-.PHONY: reproduce sharing others test check bench clean $(EXPERIMENTS) gemma2_factor
+.PHONY: reproduce sharing others test check bench docs clean $(EXPERIMENTS) gemma2_factor
 
 reproduce: $(STAMP)  ## train every experiment and draw every figure
 	$(MAKE) --no-print-directory -j2 sharing others
@@ -42,8 +42,11 @@ bench: $(STAMP)  ## speed of the transform and of training, both sides in one ru
 	$(BIN)/python tests/benchmarks/bench_transforms.py
 	$(BIN)/python tests/benchmarks/bench_training.py
 
+docs: $(STAMP)  ## the site, in docs/_build/html
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
 clean:
-	rm -rf $(VENV) runs build dist *.egg-info
+	rm -rf $(VENV) runs build dist docs/_build docs/generated *.egg-info
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
