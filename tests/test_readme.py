@@ -1,5 +1,6 @@
 """The README's training commands and Python snippets run, and what it names is there."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -14,14 +15,19 @@ from pkpo_sandbox.figures import gradient_variance
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+# The sections about what is the reader's own need the files that they show: test_docs.py does them.
+OWN = re.compile(
+    r"^## (?:Your own|The transform in your own)\b.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL
+)
+REST = OWN.sub("", README)
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", REST, flags=re.DOTALL)
 
 
 def commands() -> list[str]:
-    inline = re.findall(r"`(pkpo-[^`]+)`", README)
+    inline = re.findall(r"`(pkpo-[^`]+)`", REST)
     lines = [line for block in blocks("bash") for line in block.splitlines()]
     parts = [part.strip() for line in [*inline, *lines] for part in line.split("&&")]
     return sorted({part for part in parts if part.startswith("pkpo-train ")})
@@ -56,6 +62,17 @@ def test_a_python_snippet_runs(number, tmp_path):
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
+def test_the_film_and_the_report_of_a_run(tmp_path):
+    (script,) = (block for block in blocks("bash") if "pkpo-watch" in block)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(
+        ["bash", "-e", "-c", script], cwd=tmp_path, env={**os.environ, "PATH": path}, check=True
+    )
+    assert len(list(tmp_path.glob("runs/film/*/watch.gif"))) == 1
+    assert (tmp_path / "runs" / "film" / "report.html").exists()
+
+
 def test_every_figure_stands_in_the_readme_with_its_command():
     for name in figures.names():
         app = getattr(figures.module(name), "APP", "train")
@@ -75,7 +92,7 @@ def test_the_links_lead_somewhere():
 
 
 def test_no_number_was_left_to_fill_in():
-    assert not re.search(r"\b[A-Z]{3,}_[A-Z]+\b|\| [A-Z]{4,} \|", README)
+    assert not re.search(r"@@|\?\?|\bT[BO]DO?\b|\| [A-Z]{4,} \|", README)
 
 
 def test_the_makefile_runs_every_experiment():
@@ -102,6 +119,12 @@ def claims() -> dict[str, str]:
     unblock = last["unblock"].groupby("k").mean()
     half = curves["unblock"].query("update == 2000").groupby("k").mean()
     anneal = last["anneal"].groupby("schedule").mean(numeric_only=True)
+    digits = committed("digit_sum").query("update == 600 and target.isna()")
+    digits = digits.groupby("schedule").mean(numeric_only=True)
+    pairs = {
+        name: listed(digits.loc[name, ["pass_at_1", "pass_at_8"]])
+        for name in ("k = 1", "k = 4", "k = 8", "8 then 1")
+    }
     rivals = committed("objectives").groupby("objective")["pass_at_1"].mean()
     variance = committed("gradient_variance")
     slopes = [
@@ -120,6 +143,7 @@ def claims() -> dict[str, str]:
         "entropy_3000": f"{listed(unblock['entropy'], 2)} after 3,000",
         "anneal": f"8 then 1 {listed(anneal.loc['8 then 1', ['pass_at_1']], 4)}",
         "linear": f"8 to 1 linearly {listed(anneal.loc['8 to 1 linearly', ['pass_at_1']], 4)}",
+        "digit_sum": "; ".join(f"{name} {values}" for name, values in pairs.items()),
         "bonus": f"entropy bonus {listed([rivals['entropy_bonus']], 4)}",
         "passk": f"Pass@k Training {listed([rivals['passk_training']])}",
         "pkpo": f"PKPO with k = 4 {listed([rivals['pkpo']])}",
