@@ -38,9 +38,10 @@ check: $(GEMMA2)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-bench: $(STAMP)  ## speed of the transform and of training, both sides in one run
+bench: $(STAMP)  ## speed of the transform, of training and of sweeps, both sides in one run
 	$(BIN)/python tests/benchmarks/bench_transforms.py
 	$(BIN)/python tests/benchmarks/bench_training.py
+	$(BIN)/python tests/benchmarks/bench_sweeps.py
 
 docs: $(STAMP)  ## the site, in docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
