@@ -125,7 +125,10 @@ class Journal(Callback):
         assert self.folder is not None
         entries = self.entries()
         close_folder(self.folder)
-        write_scores(self.folder.parent, [entry for entry in entries if "score" in entry])
+        try:
+            write_scores(self.folder.parent, [entry for entry in entries if "score" in entry])
+        except OSError as error:
+            print(f"scores.csv was not written: {one_line(error)}", file=sys.stderr)
         ended = [entry for entry in entries if entry["outcome"] != "begun"]
         failed = [entry for entry in entries if entry["outcome"] == "failed"]
         killed = [] if stopped else [entry for entry in entries if entry["outcome"] == "begun"]

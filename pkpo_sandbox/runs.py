@@ -70,10 +70,13 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
         ) from error
 
 
-def write_failure(folder: Path, error: str, log: str, overrides: Sequence[str]) -> None:
-    """Note that the run in ``folder`` failed: its error on one line, and the traceback as a log."""
+def write_failure(folder: Path, failure: Mapping[str, Any], log: str) -> None:
+    """Note that the run in ``folder`` failed.
+
+    :param failure: its "error" on one line, its "overrides" and its "config"
+    :param log: the traceback
+    """
     write_atomically(folder / LOG, log)
-    failure = {"error": error, "overrides": list(overrides)}
     write_atomically(folder / FAILURE, json.dumps(failure, indent=2) + "\n")
 
 
@@ -87,7 +90,7 @@ def tidy(folder: Path) -> None:
 def read_failures(folder: str | Path) -> list[dict[str, Any]]:
     """The runs below a folder that failed, and have not been finished since.
 
-    :return: for each its "folder", "error", "overrides" and "traceback"
+    :return: for each its "folder", "error", "overrides", "config" and "traceback"
     :raises ValueError: if a file is damaged
     """
     failures = []

@@ -23,7 +23,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pkpo_sandbox.configs import one_line, readable, resolved, task_overrides
 from pkpo_sandbox.journal import Journal
-from pkpo_sandbox.journal import duration as duration
 from pkpo_sandbox.locks import is_main_process, taken
 
 Work = Callable[[DictConfig, Path], dict[str, Any] | None]
@@ -81,7 +80,9 @@ def attempt(config: DictConfig, work: Work, folder: Path) -> dict[str, Any] | No
     except Exception as error:
         if is_main_process():
             with suppress(OSError):  # a full disk, say, which is what the error itself tells
-                write_failure(folder, one_line(error), traceback.format_exc(), task_overrides())
+                failure = {"error": one_line(error), "overrides": task_overrides()}
+                failure["config"] = resolved(config)
+                write_failure(folder, failure, traceback.format_exc())
         raise
     tidy(folder)
     print(f"finished in {seconds:.1f} s: {folder}", flush=True)
@@ -123,7 +124,7 @@ def missing_extra(arguments: Sequence[str]) -> str | None:
 
 
 def explain(error: Exception) -> None:
-    """Print an error that ended the command: the user's in a line or two, others in full."""
+    """Print an error that ended the command: in a line or two, unless it is from a job itself."""
     launcher = type(error).__module__.partition(".")[0]
     if isinstance(error, CompactHydraException):
         print(error, file=sys.stderr)
@@ -139,7 +140,10 @@ def explain(error: Exception) -> None:
         tb = error.__traceback__
         while tb is not None and tb.tb_frame.f_code.co_name != "run_job":
             tb = tb.tb_next  # the frames before it are Hydra's
-        traceback.print_exception(type(error), error, tb or error.__traceback__)
+        if tb is None:
+            print(one_line(error), file=sys.stderr)
+        else:
+            traceback.print_exception(type(error), error, tb)
     print("(HYDRA_FULL_ERROR=1 shows the complete stack trace)", file=sys.stderr)
 
 

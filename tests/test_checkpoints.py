@@ -45,9 +45,7 @@ LONG_RUN = [
     "log_formats=[csv,json]",
     "metrics.eval_groups=4",
     "schedule=step",
-    "algorithm.learning_rate._target_=pkpo_sandbox.schedules.Linear",
-    "+algorithm.learning_rate.start=0.01",
-    "+algorithm.learning_rate.end=0",
+    "algorithm.learning_rate={_target_:pkpo_sandbox.schedules.Linear,start:0.01,end:0.0}",
     "+callbacks.kill._target_=kill.Kill",
 ]
 

@@ -71,7 +71,8 @@ def folder(tmp_path):
             finished(place / f"k={k}-seed={seed}", settings, final=k / 16 + seed / 32)
     (place / "failed").mkdir()
     overrides = ["objective.k=99", "seed=0"]
-    runs.write_failure(place / "failed", "ValueError: k = 99", "Traceback <i>", overrides)
+    failure = {"error": "ValueError: k = 99", "overrides": overrides}
+    runs.write_failure(place / "failed", failure, "Traceback <i>")
     (place / "begun").mkdir()
     (place / "begun" / "config.yaml").write_text(OmegaConf.to_yaml(config("seed=7")))
     return place
@@ -247,7 +248,8 @@ def hostile(tmp_path):
         (place / f"<img src=x onerror=planted={number}>" / "config.yaml").write_text("seed: 1")
         (place / f"failed-{number}").mkdir()
         said = text.replace("\ud800", "")
-        runs.write_failure(place / f"failed-{number}", said, said, [said, said])
+        failure = {"error": said, "overrides": [said, said], "config": {"name": said}}
+        runs.write_failure(place / f"failed-{number}", failure, said)
     return place
 
 

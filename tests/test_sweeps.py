@@ -4,6 +4,7 @@ What goes wrong is told to a callback of each run by files in the working direct
 kills the process of seed 1 with SIGKILL, ``fail-1`` raises, ``wait-1`` waits until it is gone.
 """
 
+import contextlib
 import csv
 import importlib
 import importlib.util
@@ -59,11 +60,32 @@ def needs_plugin(name: str):
     return pytest.mark.skipif(not installed, reason=f"the extra with {name} is not installed")
 
 
+STARTED: list[subprocess.Popen] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_running():
+    """If a test fails, neither the commands that it started nor their workers run on."""
+    yield
+    for process in STARTED:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL) if os.name == "posix" else process.kill()
+        process.communicate()
+    STARTED.clear()
+
+
+def listen_to_ctrl_c() -> None:
+    """What runs in the background of a script may have been told to ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def start(cwd: Path, *overrides: str, **kwargs) -> subprocess.Popen:
     (cwd / "trouble.py").write_text(TROUBLE)
     command = [sys.executable, "-m", "pkpo_sandbox.train", *overrides]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=cwd, start_new_session=True, **pipes, **kwargs)
+    process = subprocess.Popen(command, cwd=cwd, start_new_session=True, **pipes, **kwargs)
+    STARTED.append(process)
+    return process
 
 
 def pkpo_train(cwd: Path, *overrides: str, **kwargs) -> subprocess.CompletedProcess:
@@ -165,7 +187,6 @@ def test_a_sweep_under_joblib_goes_on_after_its_main_process_was_killed(tmp_path
     result = pkpo_train(tmp_path, *SWEEP, *joblib)  # the workers may still be at it
     assert result.returncode == 0, result.stderr
     finish(tmp_path, undisturbed, found=3)
-    process.communicate(timeout=60)  # the workers of the killed one have ended too
 
 
 @needs_signals
@@ -174,7 +195,8 @@ def test_a_sweep_under_joblib_goes_on_after_its_main_process_was_killed(tmp_path
 def test_ctrl_c_ends_in_a_sentence(launcher, tmp_path, undisturbed):
     (tmp_path / "wait-1").touch()
     (tmp_path / "wait-2").touch()
-    process = start(tmp_path, *SWEEP, f"hydra/launcher={launcher}")
+    launch = [*SWEEP, f"hydra/launcher={launcher}"]
+    process = start(tmp_path, *launch, preexec_fn=listen_to_ctrl_c)
     wait_for(tmp_path / "waits-1")
     finished = len(list(tmp_path.glob("runs/*/*/summary.json")))
     os.killpg(process.pid, signal.SIGINT)
@@ -294,6 +316,59 @@ def test_slurm_asks_for_one_core_a_run():
     assert launcher.array_parallelism > 1
 
 
+SLURM = {  # runs the tasks of an array here, one after the other
+    "sbatch": """
+        script="${@: -1}"
+        cp "$script" submitted.sh
+        echo "Submitted batch job 77"
+        export SLURM_ARRAY_JOB_ID=77 SLURM_NTASKS=1 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0
+        export SLURM_JOB_NODELIST=here SLURM_JOB_NUM_NODES=1
+        for i in 0 1 2; do SLURM_JOB_ID=8$i SLURM_ARRAY_TASK_ID=$i bash "$script"; done \\
+            >slurm.log 2>&1 &
+    """,
+    "srun": """
+        while [[ "$1" == -* ]]; do
+            case "$1" in --output | --error) shift 2 ;; *) shift ;; esac
+        done
+        exec "$@"
+    """,
+    "sacct": """
+        echo "JobID|State|NodeList"
+        for i in 0 1 2; do echo "77_$i|RUNNING|here"; done
+    """,
+}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the stand-in for Slurm is a shell script")
+@needs_plugin("hydra_submitit_launcher")
+@pytest.mark.slow
+def test_slurm_gives_the_same_runs_as_the_basic_launcher(tmp_path, undisturbed):
+    for name, script in SLURM.items():
+        command = tmp_path / "bin" / name
+        command.parent.mkdir(exist_ok=True)
+        command.write_text(f"#!/bin/bash\n{script}")
+        command.chmod(0o755)
+    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    slurm = ["hydra/launcher=slurm", "hydra.launcher.mem_gb=2"]
+    result = pkpo_train(tmp_path, *SWEEP, *slurm, env={**os.environ, "PATH": path})
+    assert result.returncode == 0, result.stderr
+    assert table(tmp_path) == table(undisturbed)
+    assert outputs(tmp_path) == outputs(undisturbed)
+    asked = (tmp_path / "submitted.sh").read_text()
+    for option in ("array=0-2%3", "cpus-per-task=1", "mem=2GB", "time=60"):
+        assert f"#SBATCH --{option}\n" in asked
+
+
+@needs_plugin("hydra_submitit_launcher")
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("srun") is not None, reason="this is a Slurm cluster")
+def test_without_slurm_one_line_says_so(tmp_path):
+    result = pkpo_train(tmp_path, *SWEEP, "hydra/launcher=slurm")
+    assert result.returncode == 1
+    assert "are you indeed on a slurm cluster?" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 @needs_plugin("hydra_optuna_sweeper")
 @pytest.mark.slow
 def test_a_search_maximises_the_score_and_can_be_taken_up_again(tmp_path):
@@ -301,7 +376,7 @@ def test_a_search_maximises_the_score_and_can_be_taken_up_again(tmp_path):
     result = pkpo_train(tmp_path, *search, "hydra.sweeper.n_trials=4")
     assert result.returncode == 0, result.stderr
     path = tmp_path / "runs" / "train" / "scores.csv"
-    rows = list(csv.DictReader(path.open()))
+    rows = list(csv.DictReader(io.StringIO(path.read_text())))
     assert len(rows) == 4
     scores = [float(row["score"]) for row in rows]
     assert scores == sorted(scores, reverse=True)
@@ -314,7 +389,7 @@ def test_a_search_maximises_the_score_and_can_be_taken_up_again(tmp_path):
     assert f"Best value: {scores[0]}" in result.stdout
     result = pkpo_train(tmp_path, *search, "hydra.sweeper.n_trials=8")
     assert (result.stdout.count("finished before"), result.stdout.count("finished in")) == (4, 4)
-    longer = list(csv.DictReader(path.open()))
+    longer = list(csv.DictReader(io.StringIO(path.read_text())))
     assert len(longer) == 8
     assert all(row in longer for row in rows)
 

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
 import pkpo_sandbox.train  # noqa: F401, Hydra then knows the schema of its configs
 from pkpo_sandbox import plotting
@@ -38,9 +40,12 @@ def module(name: str) -> Any:
     :raises ValueError: if there is no such figure
     """
     known = names()
-    if name not in known and "." not in name:
+    if name not in known and ("." not in name or not all(map(str.isidentifier, name.split(".")))):
         raise ValueError(f"no figure {name!r}: choose from {', '.join(known)}, or name a module")
-    return import_module(f"{__name__}.{name}" if name in known else name)
+    found = import_module(f"{__name__}.{name}" if name in known else name)
+    if not (hasattr(found, "table") and hasattr(found, "draw")):
+        raise ValueError(f"{name} draws no figure: it has no functions table(runs) and draw(table)")
+    return found
 
 
 def folders(name: str, runs: Path, overrides: Sequence[str] = ()) -> list[Path]:
@@ -80,6 +85,6 @@ def main() -> None:
                 print(f"{name}: its experiment has not been run", flush=True)
                 continue
             paths = make(name, read_runs(lie), arguments.output)
-        except (ValueError, ImportError) as error:
-            sys.exit(f"pkpo-figures {name}: {error}")
+        except (ValueError, ImportError, OSError, HydraException, OmegaConfBaseException) as error:
+            sys.exit(f"pkpo-figures {name}: {' '.join(str(error).split())}")
         print(", ".join(map(str, paths)), flush=True)

@@ -22,6 +22,7 @@ from markupsafe import Markup
 
 from pkpo_sandbox import figures, plotting
 from pkpo_sandbox.configs import combinations
+from pkpo_sandbox.journal import duration
 from pkpo_sandbox.report.collect import (
     Run,
     differing,
@@ -35,7 +36,6 @@ from pkpo_sandbox.report.collect import (
 from pkpo_sandbox.report.commands import command
 from pkpo_sandbox.report.drawing import Plot, curves, inline, panels, spread
 from pkpo_sandbox.runs import FAILURE, SUMMARY, read_runs, write_atomically
-from pkpo_sandbox.sweeps import duration
 
 
 @dataclass

@@ -90,6 +90,9 @@ def read_run(folder: Path) -> Run:
         overrides = failure.get("overrides", [])
         if not isinstance(overrides, list) or "error" not in failure:
             raise ValueError(f"{folder / FAILURE} is damaged: it holds no error or no overrides")
+        config = config or failure.get("config", {})
+        if not isinstance(config, dict):
+            raise ValueError(f"{folder / FAILURE} is damaged: config is not a mapping")
         return Run(folder, "failed", config, failure={**failure, "overrides": overrides})
     return Run(folder, "unfinished", config)
 

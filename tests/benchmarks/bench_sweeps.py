@@ -2,13 +2,14 @@
 
 Every number is that of whole commands, start-up included, as a user waits for them:
 
-- a sweep of 16 `unblock` runs (k = 1, 2, 4, 8, four seeds each), shortened to
-  ``--total-timesteps``, under both launchers, in turns;
+- a sweep of 16 `unblock` runs (k = 1, 2, 4, 8, four seeds each) under both launchers, in turns.
+  With fewer than the experiment's own ``--total-timesteps``, 768,000, the seconds in which
+  joblib's workers import torch weigh more. Anything else that runs on the machine spoils it;
 - a sweep of ``--jobs`` trivial runs (one iteration each), less the time of a single one;
 - ``pkpo-train --help``, and a trivial run;
 - one `unblock` run of 768,000 timesteps, and the most memory it needed.
 
-Run as ``python tests/benchmarks/bench_sweeps.py [--total-timesteps 128000] [--repeats 1]``.
+Run as ``python tests/benchmarks/bench_sweeps.py [--total-timesteps 768000] [--repeats 1]``.
 """
 
 import argparse
@@ -47,7 +48,7 @@ def launchers(total_timesteps: int, repeats: int) -> None:
     times: dict[str, list[float]] = {"basic": [], "joblib": []}
     for _ in range(repeats):
         for name, found in times.items():
-            found.append(seconds(*sweep, f"hydra/launcher={name}", "hydra.sweep.dir=runs/x"))
+            found.append(seconds(*sweep, f"hydra/launcher={name}"))
     basic, joblib = min(times["basic"]), min(times["joblib"])
     print(
         f"16 unblock runs of {total_timesteps:,} timesteps: basic {basic:.1f} s, "
@@ -58,7 +59,7 @@ def launchers(total_timesteps: int, repeats: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--total-timesteps", type=int, default=128_000)
+    parser.add_argument("--total-timesteps", type=int, default=768_000)
     parser.add_argument("--jobs", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=1)
     arguments = parser.parse_args()
