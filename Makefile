@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-GEMMA2 := $(VENV)/.installed-gemma2
+DEV := $(VENV)/.installed-dev
 
 # Two experiments at a time, about as long in each list. objectives, unblock and anneal share runs,
 # so they go one after the other.
@@ -26,14 +26,14 @@ $(EXPERIMENTS): $(STAMP)
 	$(BIN)/pkpo-train experiment=$@ $(LAUNCHER)
 	$(BIN)/pkpo-figures $@
 
-gemma2_factor: $(GEMMA2)
+gemma2_factor: $(DEV)
 	$(BIN)/pkpo-gemma2 experiment=$@ hydra/launcher=joblib
 	$(BIN)/pkpo-figures $@
 
 test: check  ## lint, types and every test, those of the language model included
 	$(BIN)/pytest -n 2
 
-check: $(GEMMA2)
+check: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
@@ -43,7 +43,7 @@ bench: $(STAMP)  ## speed of the transform, of training and of sweeps, both side
 	$(BIN)/python tests/benchmarks/bench_training.py
 	$(BIN)/python tests/benchmarks/bench_sweeps.py
 
-docs: $(STAMP)  ## the site, in docs/_build/html
+docs: $(DEV)  ## the site, in docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 clean:
@@ -51,9 +51,9 @@ clean:
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[joblib]'
 	touch $@
 
-$(GEMMA2): $(STAMP)
+$(DEV): $(STAMP)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,gemma2]'
 	touch $@

@@ -35,6 +35,8 @@ from pkpo_sandbox.transforms import max_at_k, pkpo, rloo
 GroupTransform = Callable[..., torch.Tensor]
 SelfGroupPolicyGradient = TypeVar("SelfGroupPolicyGradient", bound="GroupPolicyGradient")
 
+LARGEST_FLOAT32 = torch.finfo(torch.float32).max  #: what the networks compute in
+
 #: rows of a long iteration that are differentiated at a time, so that memory stays bounded
 ROWS_AT_ONCE = 4096
 
@@ -190,8 +192,8 @@ class GroupPolicyGradient(BaseAlgorithm):
             if not (is_number or scheduled or left_out):
                 kinds = "a float" if name == "max_grad_norm" else "a float or a callable"
                 raise ValueError(f"{name} must be {kinds}, not {value}")
-            if is_number:
-                largest = math.inf if name == "max_grad_norm" else sys.float_info.max
+            if isinstance(value, int | float):
+                largest = math.inf if name == "max_grad_norm" else LARGEST_FLOAT32
                 if not (0 < value <= largest or (name == "ent_coef" and value == 0)):
                     raise ValueError(f"{name} must be positive and finite, got {value}")
         # A schedule that leaves the range at some percent is refused now, not half-way through.
@@ -207,7 +209,7 @@ class GroupPolicyGradient(BaseAlgorithm):
     def _scheduled(self, name: str, progress_remaining: float) -> float:
         """The learning_rate, clip_range or ent_coef of this moment."""
         value = FloatSchedule(getattr(self, name))(progress_remaining)
-        if not 0 <= value < math.inf:  # a schedule may end at 0
+        if not 0 <= value <= LARGEST_FLOAT32:  # a schedule may end at 0
             raise ValueError(f"{name} must not be negative or infinite, got {value}")
         return value
 
@@ -349,6 +351,9 @@ class GroupPolicyGradient(BaseAlgorithm):
         }
         self._current_coefficients = values
         weights = self.transform(returns, **values)
+        if not isinstance(weights, torch.Tensor):
+            kind = type(weights).__name__
+            raise ValueError(f"the transform gave a {kind}: it must give a tensor of weights")
         if weights.shape != returns.shape:
             raise ValueError(
                 f"the transform gave weights of shape {tuple(weights.shape)} for returns of "

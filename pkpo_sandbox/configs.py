@@ -4,6 +4,7 @@ Shared by the Hydra apps. Importing this module loads Hydra and OmegaConf, nothi
 """
 
 import dataclasses
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -41,12 +42,24 @@ def one_line(error: BaseException) -> str:
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
-    """The run's config as plain containers, every interpolation resolved, without Hydra's own."""
+    """The run's config as plain containers, every interpolation resolved, without Hydra's own.
+
+    Numbers that are not finite are text, such as "inf", for JSON has none of them.
+    """
     keys = [str(key) for key in config if key != "hydra"]
     own = OmegaConf.masked_copy(config, keys)
     plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    return {str(key): finite(value) for key, value in plain.items()}
+
+
+def finite(value: Any) -> Any:
+    """Nested containers with "inf", "-inf" and "nan" in place of these numbers."""
+    if isinstance(value, dict):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [finite(entry) for entry in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def run_id(*, _root_: DictConfig) -> str:

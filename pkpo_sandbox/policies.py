@@ -85,7 +85,8 @@ class ActorPolicy(ActorCriticPolicy):
 
     def __init__(self, *args: Any, fixed_std: float | None = None, **kwargs: Any) -> None:
         if fixed_std is not None:
-            if not (math.isfinite(fixed_std) and fixed_std > 0):
+            number = isinstance(fixed_std, int | float) and not isinstance(fixed_std, bool)
+            if not (number and math.isfinite(fixed_std) and fixed_std > 0):
                 raise ValueError(f"fixed_std must be positive and finite, got {fixed_std}")
             kwargs["log_std_init"] = math.log(fixed_std)
         if not kwargs.get("share_features_extractor", True):
@@ -155,9 +156,19 @@ class MultiInputActorPolicy(ActorPolicy):
     """:class:`ActorPolicy` for Dict observations, by SB3's ``CombinedExtractor``."""
 
     def __init__(
-        self, *args: Any, features_extractor_class=CombinedExtractor, **kwargs: Any
+        self,
+        observation_space: spaces.Space,
+        *args: Any,
+        features_extractor_class=CombinedExtractor,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(*args, features_extractor_class=features_extractor_class, **kwargs)
+        if not isinstance(observation_space, spaces.Dict):
+            raise ValueError(
+                f"MultiInputPolicy is for Dict observations, but the env has {observation_space}: "
+                "use MlpPolicy, or CnnPolicy for images"
+            )
+        kwargs["features_extractor_class"] = features_extractor_class
+        super().__init__(observation_space, *args, **kwargs)
 
 
 #: the spaces that SB3's networks and distributions are made for

@@ -30,6 +30,7 @@ from typing import Any, Generic, TypeVar
 
 Number = TypeVar("Number", int, float)
 
+LARGEST_INTEGER = 2**53  # up to here a float holds every integer, and so both ends are exact
 ROUNDING = 1e-9  # how far above 1 a progress may lie that was meant to be 1
 
 
@@ -124,5 +125,7 @@ def _remaining(progress: float) -> float:
 
 
 def _check_number(name: str, value: Any) -> None:
+    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+        raise ValueError(f"{name}={value!r} must be at most 2**53 in size: floats skip larger ones")
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{name}={value!r} must be a finite number: give an int or a float.")

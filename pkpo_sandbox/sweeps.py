@@ -138,7 +138,7 @@ def explain(error: Exception) -> None:
         )
     else:
         tb = error.__traceback__
-        while tb is not None and tb.tb_frame.f_code.co_name != "run_job":
+        while tb is not None and tb.tb_frame.f_code.co_name != "perform":
             tb = tb.tb_next  # the frames before it are Hydra's
         if tb is None:
             print(one_line(error), file=sys.stderr)

@@ -5,7 +5,8 @@ Importing this module loads neither torch nor Stable-Baselines3, so that ``--hel
 
 import copy
 import dataclasses
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from inspect import signature
@@ -62,6 +63,10 @@ class AlgorithmConfig:
     stats_window_size: int = 100
     device: str = "cpu"
 
+    def __post_init__(self) -> None:
+        if self.device.partition(":")[0] not in ("auto", "cpu", "cuda", "mps"):
+            raise ValueError(f"device={self.device!r} must be auto, cpu, cuda, cuda:1... or mps")
+
 
 @dataclass
 class MetricsConfig:
@@ -71,6 +76,13 @@ class MetricsConfig:
     exact_ks: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16])  # where there are any
     eval_groups: int = 0  # fresh groups that max@k is estimated on; 0 for none
     solve_threshold: float | None = None  # of a solved problem; None: the env's reward_threshold
+
+    def __post_init__(self) -> None:
+        for name, bound in (("eval_freq", 1), ("eval_groups", 0)):
+            if getattr(self, name) < bound:
+                raise ValueError(f"metrics.{name}={getattr(self, name)} must be at least {bound}")
+        if self.solve_threshold is not None and math.isnan(self.solve_threshold):
+            raise ValueError("metrics.solve_threshold=nan is reached by no return: give a number")
 
 
 @dataclass
@@ -102,6 +114,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value < bound:
                 raise ValueError(f"{name}={value} must be at least {bound}")
+            if value is not None and value > 2**53:  # a float has every integer up to here
+                raise ValueError(f"{name}={value} must be at most 2**53")
         if "csv" not in self.log_formats:
             raise ValueError(
                 f"log_formats={list(self.log_formats)} must contain csv, which a run is read from"
@@ -110,7 +124,7 @@ class TrainConfig:
 
 def build(config: TrainConfig) -> "GroupPolicyGradient":
     """Make the env and the algorithm that a config describes."""
-    from hydra.utils import get_method, instantiate
+    from hydra.utils import instantiate
 
     from pkpo_sandbox.algorithm import PKPO, GroupPolicyGradient
     from pkpo_sandbox.policies import policy_for
@@ -120,14 +134,26 @@ def build(config: TrainConfig) -> "GroupPolicyGradient":
     env = group_env(config, config.algorithm.n_groups)
     arguments["policy"] = arguments["policy"] or policy_for(env.observation_space)
     objective = dict(config.objective)
-    if "_target_" not in objective:
-        raise ValueError("objective has no _target_: name a transform, as conf/objective/ does")
-    transform = get_method(objective.pop("_target_"))
+    transform = transform_of(objective)
+    del objective["_target_"]
     coefficients = instantiate(check_arguments(transform, objective), _convert_="all")
     common = {"env": env, "seed": config.seed, **arguments}
     if transform is pkpo:
         return PKPO(**coefficients, **common)
     return GroupPolicyGradient(transform=transform, transform_kwargs=coefficients, **common)
+
+
+def transform_of(objective: Mapping[Any, Any]) -> Callable[..., Any]:
+    """The function that an objective's ``_target_`` names."""
+    from hydra.utils import get_method
+
+    name = objective.get("_target_")
+    if not isinstance(name, str):
+        raise ValueError(
+            f"objective._target_={name} names no transform: write one's name, as conf/objective/ "
+            "does"
+        )
+    return get_method(name)
 
 
 def check_arguments(transform: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
@@ -136,9 +162,14 @@ def check_arguments(transform: Callable[..., Any], arguments: dict[str, Any]) ->
         signature(transform).bind(None, **arguments)
     except TypeError as error:
         raise ValueError(
-            f"{transform.__name__} does not take the arguments {arguments}: {error}"
+            f"{name_of(transform)} does not take the arguments {arguments}: {error}"
         ) from None
     return arguments
+
+
+def name_of(transform: Callable[..., Any]) -> str:
+    """Its name; a partial or another object that can be called has none, but a class."""
+    return getattr(transform, "__name__", type(transform).__name__)
 
 
 def own_objective(config: DictConfig) -> DictConfig:
@@ -151,15 +182,13 @@ def own_objective(config: DictConfig) -> DictConfig:
     given = [override.lstrip("+~").partition("=")[0] for override in task_overrides()]
     if "objective._target_" not in given:
         return config
-    from hydra.utils import get_method
-
-    transform = get_method(config.objective["_target_"])
+    transform = transform_of(config.objective)
     takes = signature(transform).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
         return config
     known = {*takes, "_target_", *(name.removeprefix("objective.") for name in given)}
     if foreign := [str(name) for name in config.objective if name not in known]:
-        print(f"{transform.__name__} takes no {', '.join(foreign)}: left out", flush=True)
+        print(f"{name_of(transform)} takes no {', '.join(foreign)}: left out", flush=True)
     config = copy.deepcopy(config)
     with open_dict(config):
         for name in foreign:
@@ -170,6 +199,7 @@ def own_objective(config: DictConfig) -> DictConfig:
 def callbacks(config: TrainConfig) -> "list[BaseCallback]":
     """The metrics that a config asks for, and the user's own callbacks."""
     from hydra.utils import instantiate
+    from stable_baselines3.common.callbacks import BaseCallback
 
     from pkpo_sandbox.metrics import ExactCallback, GroupEvalCallback, SolveRateCallback
 
@@ -186,7 +216,14 @@ def callbacks(config: TrainConfig) -> "list[BaseCallback]":
     if metrics.eval_groups > 0:
         env = group_env(config, metrics.eval_groups)
         chosen.append(GroupEvalCallback(env, metrics.eval_groups, group_size, metrics.eval_freq))
-    return [*chosen, *instantiate(config.callbacks, _convert_="all").values()]
+    own: Any = instantiate(config.callbacks, _convert_="all")
+    for name, callback in own.items() if isinstance(own, dict) else [("_target_", own)]:
+        if not isinstance(callback, BaseCallback):
+            raise ValueError(
+                f"callbacks.{name} is a {type(callback).__name__}: give it a _target_ that names a "
+                "callback of Stable-Baselines3 or your own, as in +callbacks.mine._target_=..."
+            )
+    return [*chosen, *own.values()]
 
 
 def group_env(config: TrainConfig, n_groups: int) -> "GroupVecEnv":
@@ -196,6 +233,11 @@ def group_env(config: TrainConfig, n_groups: int) -> "GroupVecEnv":
     given = dataclasses.asdict(config.env)
     env_id, kwargs = given.pop("id"), given.pop("kwargs")
     arguments = {name: value for name, value in given.items() if value is not None}
+    if taken := sorted({"env_id", "n_groups", "group_size", *given} & kwargs.keys()):
+        raise ValueError(
+            f"env.kwargs has {', '.join(taken)}, which is not for the env itself: set it beside "
+            "env.kwargs, or in algorithm"
+        )
     return make_group_env(env_id, n_groups, config.algorithm.group_size, **arguments, **kwargs)
 
 
@@ -240,7 +282,7 @@ def work(config: DictConfig, folder: Path) -> dict[str, Any]:
         config = own_objective(config)
         job = prepare(checked(config, TrainConfig(), "pkpo-train"), folder)
     write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
-    with readable(ValueError):
+    with readable(ValueError, ImportError, OSError, MemoryError):
         return {"config": resolved(config), **job(), "versions": versions(*PACKAGES)}
 
 

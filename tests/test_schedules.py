@@ -272,6 +272,6 @@ def test_a_schedule_can_be_written_out_where_k_stands():
 def test_the_app_builds_an_algorithm_with_the_schedule():
     with initialize_config_module("pkpo_sandbox.conf", version_base="1.3"):
         config = compose("train", ["schedule=step"])
-    model = app.build(app.checked(config))
+    model = app.build(app.checked(config, app.TrainConfig(), "pkpo-train"))
     assert isinstance(model, PKPO)
     assert model.k == Step(8, 1, 0.5)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+LARGEST = np.iinfo(np.int64).max
+
+
 class ProblemSetEnv(ProblemEnv):
     """
     ## Description
@@ -65,6 +68,8 @@ class ProblemSetEnv(ProblemEnv):
         for name, size in (("n_problems", n_problems), ("n_answers", n_answers)):
             if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
                 raise ValueError(f"{name}={size!r} must be an integer of at least 1.")
+            if size > LARGEST:
+                raise ValueError(f"{name}={size} must be at most {LARGEST}: NumPy counts no more.")
         number = isinstance(hard_fraction, Real) and not isinstance(hard_fraction, bool)
         if not (number and 0 <= hard_fraction <= 1):
             raise ValueError(f"hard_fraction={hard_fraction!r} must be a number from 0 to 1.")
