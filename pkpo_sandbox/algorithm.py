@@ -52,7 +52,8 @@ class GroupPolicyGradient(BaseAlgorithm):
     estimate Σ_i w_i ∇log π (arXiv 2505.15201). Weights are never centred or scaled
     afterwards. With ``clip_range`` the loss is PPO's clipped surrogate with w_i as advantage.
     A return is Σ_t gamma^t r_t from the start of the attempt, and has one weight for all its steps.
-    What is logged as ``rollout/`` is undiscounted, as SB3's own statistics and ``eval/`` are.
+    What is logged as ``rollout/`` is undiscounted, as SB3's own statistics and ``eval/`` are; under
+    ``VecNormalize``, ``rollout/max_at_k`` is of the normalised rewards that are trained on.
 
     Inherits from SB3's ``BaseAlgorithm`` and implements ``_setup_model`` and ``learn``;
     overrides ``_wrap_env`` and ``set_env`` (groups), ``dump_logs``, ``_excluded_save_params`` and
@@ -297,12 +298,12 @@ class GroupPolicyGradient(BaseAlgorithm):
             if differentiable and not recorder.roster.finished:
                 differentiable = False
                 recorder.detach()
-            self._last_obs = new_obs  # type: ignore[assignment]
-            self._last_episode_starts = dones
-            # 3. tell the callbacks
+            # 3. tell the callbacks, to whom the last observations are those acted upon
             callback.update_locals(locals())
             if not callback.on_step():
                 return None
+            self._last_obs = new_obs  # type: ignore[assignment]
+            self._last_episode_starts = dones
             self._note_episodes(infos, dones & playing)
         callback.on_rollout_end()
         self._window.append((torch.from_numpy(recorder.undiscounted), recorder.lengths))
@@ -310,7 +311,9 @@ class GroupPolicyGradient(BaseAlgorithm):
 
     def _note_episodes(self, infos: Any, ended: np.ndarray) -> None:
         """Keep what a Monitor or the env itself reports of the attempts that ended (columns,)."""
-        if (isinstance(infos, ColumnInfos) and not infos.reported) or not ended.any():
+        normalizer = self.get_vec_normalize_env()
+        raw = normalizer is None or not normalizer.norm_reward
+        if (raw and isinstance(infos, ColumnInfos) and not infos.reported) or not ended.any():
             return  # a group env's own statistics are those of the rollout
         if not {"episode", "is_success"}.isdisjoint(infos[int(ended.argmax())]):
             self._update_info_buffer(list(compress(infos, ended)), ended[ended])

@@ -56,18 +56,19 @@ class Checkpoint(BaseCallback):
     def restore(self, model: GroupPolicyGradient) -> bool:
         """Bring a fresh model to where the last checkpoint was; whether there is one.
 
-        :raises ValueError: if the file is damaged
+        :raises ValueError: if the file is damaged, or of another network
         """
         if not self.path.exists():
             return False
         try:
             saved = torch.load(self.path, map_location=model.device, weights_only=True)
+            model.policy.load_state_dict(saved["policy"])
+            model.policy.optimizer.load_state_dict(saved["optimizer"])
         except Exception as error:  # torch raises many kinds
             raise ValueError(
-                f"{self.path} is damaged ({type(error).__name__}): delete it to train the run anew"
+                f"{self.path} is damaged, or of another env or policy than the config now names "
+                f"({type(error).__name__}): delete it to train the run anew"
             ) from error
-        model.policy.load_state_dict(saved["policy"])
-        model.policy.optimizer.load_state_dict(saved["optimizer"])
         model.num_timesteps, model._n_updates = saved["num_timesteps"], saved["n_updates"]
         window = decoded(saved["window"])
         model._window.extend((returns.cpu(), lengths) for returns, lengths in window)
@@ -94,7 +95,8 @@ class Checkpoint(BaseCallback):
             return
         write_atomically(self.path, self._content())
         self.due = self.num_timesteps + self.every
-        sequence = np.random.SeedSequence([self.seed, self.num_timesteps])
+        # A stream apart from that of GroupEvalCallback, which has the same two numbers.
+        sequence = np.random.SeedSequence([self.seed, self.num_timesteps, 1])
         model: Any = self.model
         model.set_random_seed(int(sequence.generate_state(1)[0]))
         model._last_obs = self.training_env.reset()

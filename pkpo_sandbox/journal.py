@@ -139,7 +139,7 @@ class Journal(Callback):
                 (
                     " ".join(entry["overrides"]),
                     entry.get("error", "did not end, as its worker or another one died"),
-                    f"{entry['folder']}/failure.log" if entry in failed else "",
+                    str(log) if (log := Path(entry["folder"], "failure.log")).exists() else "",
                 )
                 for entry in failed + killed
             ]

@@ -33,11 +33,16 @@ def load_model(
     :raises ValueError: if a file is missing or damaged, or the config names what it may not
     """
     folder = Path(folder)
-    config = read_config(folder / "config.yaml")
-    if not trusted:
-        refuse_foreign(config, folder / "config.yaml")
+    config = read_config(folder / "config.yaml", trusted)
     config.algorithm.device = device
-    model = build(config)
+    try:
+        model = build(config)
+    except Exception as error:  # envs and libraries raise many kinds
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{folder / 'config.yaml'} describes no run ({type(error).__name__}: {reason}): it was "
+            "changed, or written by another version"
+        ) from error
     path = folder / "model.zip"
     try:
         tensors = read_tensors(path)
@@ -52,13 +57,15 @@ def load_model(
     return model
 
 
-def read_config(path: Path) -> TrainConfig:
-    """A run's config, its interpolations as they stand.
+def read_config(path: Path, trusted: bool = False) -> TrainConfig:
+    """A run's config; nothing in it is resolved before it has been checked.
 
-    :raises ValueError: if the file is missing or damaged
+    :raises ValueError: if the file is missing or damaged, or names what it may not
     """
     try:
         loaded = OmegaConf.load(path)
+        if not trusted:
+            refuse_foreign(OmegaConf.to_container(loaded, resolve=False), path)
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TrainConfig), loaded))
     except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())
@@ -79,19 +86,27 @@ def read_tensors(path: Path) -> dict[str, Any]:
         return tensors
 
 
-def refuse_foreign(config: TrainConfig, path: Path) -> None:
-    """Raise a ValueError for a config that names code outside of this package."""
+def refuse_foreign(config: Any, path: Path) -> None:
+    """Raise a ValueError for a config, in plain containers, that names code not of this package.
+
+    An interpolation is code too: its resolver may be anything. Runs are written without any.
+    """
     from pkpo_sandbox import schedules, transforms
 
-    known = {
+    known = {f"stable_baselines3.common.utils.{kind}Schedule" for kind in ("Constant", "Linear")}
+    known |= {
         f"{room.__name__}.{name}"
         for room in (transforms, schedules)
         for name, value in vars(room).items()
         if getattr(value, "__module__", "") == room.__name__ and not name.startswith("_")
     }
-    foreign = [name for name in targets(vars(config)) if name not in known]
-    if ":" in config.env.id and not config.env.id.startswith(WORLDS):
-        foreign.append(config.env.id)
+    foreign = [
+        text
+        for key, text in texts(config)
+        if (key == "_target_" and text not in known)
+        or (key == "id" and ":" in text and not text.startswith(WORLDS))
+        or "${" in text
+    ]
     if foreign:
         raise ValueError(
             f"{path} names {', '.join(foreign)}, code that is not this package's and would be run: "
@@ -99,13 +114,11 @@ def refuse_foreign(config: TrainConfig, path: Path) -> None:
         )
 
 
-def targets(value: Any) -> list[str]:
-    """Every ``_target_`` in nested containers and dataclasses."""
-    if hasattr(value, "__dataclass_fields__"):
-        value = vars(value)
-    if isinstance(value, list | tuple):
-        return [name for item in value for name in targets(item)]
-    if not isinstance(value, dict):
-        return []
-    own = [str(value["_target_"])] if "_target_" in value else []
-    return own + [name for item in value.values() for name in targets(item)]
+def texts(value: Any, key: str = "") -> list[tuple[str, str]]:
+    """Every value in nested containers, as text, with the key that it stands under; and keys."""
+    if isinstance(value, dict):
+        inner = [pair for name, entry in value.items() for pair in texts(entry, str(name))]
+        return [("", str(name)) for name in value] + inner
+    if isinstance(value, list):
+        return [pair for entry in value for pair in texts(entry, key)]
+    return [(key, str(value))]

@@ -45,6 +45,13 @@ class EnvConfig:
     max_episode_steps: int | None = None  # None: the env's own limit
     seeded_problems: int | None = None  # starts that groups share, of an env without problems
 
+    def __post_init__(self) -> None:
+        if self.vectorization == "async" and self.num_envs is None:
+            raise ValueError(
+                "env.vectorization=async needs env.num_envs, how many processes: results depend on "
+                "it, and a default by the number of cores would differ from machine to machine"
+            )
+
 
 @dataclass
 class AlgorithmConfig:

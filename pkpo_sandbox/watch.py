@@ -10,6 +10,7 @@ import os
 import sys
 from pathlib import Path
 from subprocess import SubprocessError
+from tempfile import TemporaryDirectory
 
 import gymnasium
 import torch
@@ -34,7 +35,7 @@ def watch(folder: Path, n_frames: int) -> tuple[list[Frame], float]:
     """
     if read_summary(folder) is None:
         raise ValueError(f"{folder} is not the folder of a finished run: train it with pkpo-train")
-    config = read_config(folder / "config.yaml")
+    config = read_config(folder / "config.yaml", trusted=True)
     if config.measure is not None:
         raise ValueError(f"{folder} holds measurements: it trained no policy to watch")
     world = train.world(config)
@@ -43,7 +44,12 @@ def watch(folder: Path, n_frames: int) -> tuple[list[Frame], float]:
     objective = str(config.objective["_target_"]).rpartition(".")[2]
     film = Film(draw, world, n_frames, config.total_timesteps, objective)
     model.set_logger(Logger(None, []))
-    model.learn(config.total_timesteps, [*train.callbacks(config), film])
+    watchers = train.callbacks(config)
+    with TemporaryDirectory() as scratch:
+        checkpoints = []  # they seed the run anew
+        if config.checkpoint_every is not None:
+            checkpoints = [train.make_checkpoint(model, watchers, config, Path(scratch))]
+        model.learn(config.total_timesteps, [*watchers, film, *checkpoints])
     for algorithm in (saved, model):
         if (env := algorithm.get_env()) is not None:
             env.close()

@@ -32,7 +32,7 @@ from pkpo_envs.problem_env import ProblemEnv, ProblemVectorEnv
 from pkpo_envs.problem_set import ProblemSetEnv
 from pkpo_sandbox import algorithm
 from pkpo_sandbox.algorithm import PKPO, GroupPolicyGradient, powers_of_two
-from pkpo_sandbox.groups import GroupVecEnv, make_group_env
+from pkpo_sandbox.groups import GroupVecEnv, group_env, make_group_env
 from pkpo_sandbox.rollouts import Rollout
 from pkpo_sandbox.transforms import pkpo, rloo
 
@@ -590,6 +590,13 @@ def test_statistics_of_a_monitor_and_successes_are_sb3s():
     assert last["rollout/ep_rew_mean"] == 1.5  # before normalisation
     assert last["rollout/max_at_1"] != 1.5
     assert last["rollout/success_rate"] == 1
+
+
+def test_a_group_env_reports_returns_before_normalisation_too():
+    env = VecNormalize(group_env(Tape(0, 1, 2, 3)), norm_obs=False)
+    last = logged(bandit(env, n_groups=1, group_size=2, k=1), 4)[-1]
+    assert last["rollout/ep_rew_mean"] == 1.5
+    assert last["rollout/max_at_1"] != 1.5
 
 
 @pytest.mark.parametrize("limit", range(1, 18))

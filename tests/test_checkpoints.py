@@ -216,7 +216,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(path.read_bytes()[:-100])
     model, watchers = build(tmp_path, BANDIT)
-    with pytest.raises(ValueError, match=r"checkpoint.pt is damaged .*delete it"):
+    with pytest.raises(ValueError, match=r"checkpoint.pt is damaged, .*delete it"):
         Checkpoint(path, 100, 3, watchers).restore(model)
 
 

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from pkpo_sandbox import PKPO
 from pkpo_sandbox import train as app
-from pkpo_sandbox.loading import load_model, targets
+from pkpo_sandbox.loading import load_model, texts
 from pkpo_sandbox.runs import read_failures, read_progress, read_summary
 
 
@@ -123,9 +123,50 @@ def test_a_trusted_config_may_name_what_it_likes(run, tmp_path, monkeypatch):
     assert load_model(run, trusted=True).transform.__name__ == "centred"
 
 
-def test_targets_are_found_however_deep():
-    nested = {"_target_": "a", "b": [{"_target_": "c", "d": ({"_target_": "e"},)}], "f": 1}
-    assert targets(nested) == ["a", "c", "e"]
+@pytest.mark.parametrize(
+    "text",
+    [
+        "other: ${oc.env:HOME}",
+        "other: '\\${oc.create:\"{_target_: pandas.read_pickle, _args_: [evil.pkl]}\"}'",
+        'other: "\\x24{oc.env:HOME}"',
+        "${oc.env:HOME}: 4",
+    ],
+)
+def test_interpolations_are_refused_before_they_are_resolved(text, run):
+    """Escaped once they are text to OmegaConf, and an interpolation to what builds the run."""
+    config = (run / "config.yaml").read_text()
+    line = next(line for line in config.splitlines() if line.strip().startswith("baseline:"))
+    (run / "config.yaml").write_text(config.replace(line, f"{line}\n  {text}"))
+    with pytest.raises(ValueError, match=r"names .*\$\{oc\..*, code that is not this package's"):
+        load_model(run)
+
+
+def test_texts_are_found_however_deep():
+    nested = {"a": [{"_target_": "c", "d": {"e": 1}}], "f": None}
+    found = texts(nested)
+    assert {("_target_", "c"), ("e", "1"), ("f", "None"), ("", "d")} <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("algorithm.policy_kwargs.bogus", 1), ("env.kwargs.bogus", 1), ("env.id", "Nowhere-v0")],
+)
+def test_a_config_that_describes_no_run_is_named(key, value, run):
+    change(run, key, value)
+    with pytest.raises(ValueError, match=r"run/config\.yaml describes no run"):
+        load_model(run)
+
+
+def test_the_runs_of_the_gallery_are_not_foreign(run):
+    config = OmegaConf.load(run / "config.yaml")
+    config.algorithm.learning_rate = {
+        "_target_": "stable_baselines3.common.utils.LinearSchedule",
+        "start": 0.01,
+        "end": 0.0,
+        "end_fraction": 1.0,
+    }
+    OmegaConf.save(config, run / "config.yaml")
+    assert load_model(run).lr_schedule(0.5) == pytest.approx(0.005)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00\xff" * 50, b"PK\x03\x04 cut off"])

@@ -684,3 +684,23 @@ def test_the_entropy_callback_changes_no_training_and_refuses_what_has_no_distri
         DQN("MlpPolicy", "CartPole-v1", device="cpu").learn(1, EntropyCallback())
     with pytest.raises(ValueError, match="eval_freq"):
         EntropyCallback(0)
+
+
+@pytest.mark.parametrize("kind", [PKPO, A2C])
+def test_the_entropy_is_that_of_the_policy_where_it_acted(kind):
+    """Entropies at the observations of each step, which change from step to step of an episode."""
+
+    class Acted(EntropyCallback):
+        def _on_step(self) -> bool:
+            with torch.no_grad():
+                observations = self.locals["obs_tensor" if kind is A2C else "observations"]
+                entropy = self.model.policy.get_distribution(observations).entropy()
+            super()._on_step()
+            logged = self.logger.name_to_value["rollout/entropy"]
+            assert logged == pytest.approx(entropy.mean().item(), abs=1e-6)
+            return True
+
+    sizes = {"group_size": 4, "n_groups": 1, "k": 2} if kind is PKPO else {}
+    env = make_vec_env("CartPole-v1", n_envs=3, seed=0)
+    model = kind("MlpPolicy", env, learning_rate=0.1, seed=0, device="cpu", **sizes)
+    model.learn(60, Acted(eval_freq=1))

@@ -409,7 +409,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "checkpoint_every": size,
     "log_formats": st.sampled_from([["csv", "json"], ["stdout", "csv"]]),
     "env.id": st.sampled_from(["CartPole-v1", "pkpo_envs:pkpo/Bandit-v0", "é:☃ 'x'"]),
-    "env.vectorization": st.sampled_from(["native", "sync", "async"]),
+    "env.vectorization": st.sampled_from(["native", "sync"]),
     "env.num_envs": size,
     "env.max_episode_steps": size,
     "env.seeded_problems": size,

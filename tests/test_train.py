@@ -171,6 +171,8 @@ def test_every_objective_config_trains(objective, train_here):
         (["env=nope"], "Could not find 'env/nope'"),
         (["env.id=Nope-v0"], "`Nope` doesn't exist"),
         (["env.id=nowhere:Nope-v0"], "No module named 'nowhere'"),
+        (["env.vectorization=async"], "vectorization=async needs env.num_envs"),
+        (["algorithm.device=meta"], "device='meta' must be auto, cpu, cuda"),
         (["checkpoint_every=0"], "checkpoint_every=0 must be at least 1"),
         (
             ["env=bandit", "env.kwargs.probabilities=[2,0,0]"],

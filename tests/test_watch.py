@@ -135,6 +135,13 @@ def test_films_a_run_and_says_that_it_is_the_run(run, monkeypatch, capsys):
     assert all(after[name] == before[name] for name in before)
 
 
+def test_checkpoints_which_seed_a_run_anew_are_made_again(tmp_path, monkeypatch, capsys):
+    run = trained(tmp_path, "env=bandit", "total_timesteps=2048", "checkpoint_every=600")
+    assert pkpo_watch(monkeypatch, run, "--frames", 2) is None
+    assert "in every weight" in capsys.readouterr().out
+    assert not (run / "checkpoint.pt").exists()
+
+
 def test_frames_are_evenly_spread_from_the_first_policy_to_the_last(run):
     frames, difference = watch.watch(run, 5)
     assert difference == 0
