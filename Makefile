@@ -6,8 +6,8 @@ DEV := $(VENV)/.installed-dev
 
 # Two experiments at a time, about as long in each list. objectives, unblock and anneal share runs,
 # so they go one after the other.
-SHARING := objectives unblock anneal
-OTHERS := tuning entropy_bonus digit_sum risk_1d risk_bandit sample_weights
+SHARING := objectives unblock anneal digit_sum
+OTHERS := tuning entropy_bonus risk_1d risk_bandit sample_weights
 LAST := gradient_variance
 EXPERIMENTS := $(SHARING) $(OTHERS) $(LAST)
 

@@ -20,6 +20,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import FloatSchedule, obs_as_tensor, safe_mean
 from stable_baselines3.common.vec_env import VecEnv
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from pkpo_sandbox.columns import ColumnInfos
 from pkpo_sandbox.groups import GroupVecEnv, check_groups, group_env, make_group_env
@@ -36,6 +37,8 @@ GroupTransform = Callable[..., torch.Tensor]
 SelfGroupPolicyGradient = TypeVar("SelfGroupPolicyGradient", bound="GroupPolicyGradient")
 
 LARGEST_FLOAT32 = torch.finfo(torch.float32).max  #: what the networks compute in
+
+NORM_EPSILON = 1e-6  # what PyTorch adds to a norm before it clips
 
 #: rows of a long iteration that are differentiated at a time, so that memory stays bounded
 ROWS_AT_ONCE = 4096
@@ -362,7 +365,7 @@ class GroupPolicyGradient(BaseAlgorithm):
                 f"the transform gave weights of shape {tuple(weights.shape)} for returns of "
                 f"shape {tuple(returns.shape)}: it must give one weight an attempt"
             )
-        if not torch.isfinite(weights).all():
+        if not math.isfinite(weights.sum().item()):
             raise ValueError(f"the transform gave weights that are not finite: {weights.tolist()}")
         return weights
 
@@ -411,26 +414,30 @@ class GroupPolicyGradient(BaseAlgorithm):
         # 1. the joint transform of each group
         weights = self._weights(rollout.returns, self._current_progress_remaining)
         ent_coef = self._scheduled("ent_coef", self._current_progress_remaining)
-        losses: dict[str, torch.Tensor] = {}
+        losses: dict[str, float] = {}
         for _ in range(self.n_epochs):
             # 2. the loss and its gradient
             optimizer.zero_grad()
             loss, entropy = self._backward(rollout, weights, ent_coef)
             # 3. a step along the clipped gradient
-            parameters = (p for group in optimizer.param_groups for p in group["params"])
-            grad_norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
-            if not torch.isfinite(grad_norm):
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            norm = get_total_norm(gradients)
+            grad_norm = norm.item()
+            if not math.isfinite(grad_norm):
                 raise ValueError(
                     "the gradient is not finite, and the policy was not updated on it: look for "
                     "NaN in the observations or huge rewards, or lower learning_rate"
                 )
+            if grad_norm + NORM_EPSILON > self.max_grad_norm:
+                clip_grads_with_norm_(parameters, self.max_grad_norm, norm)
             optimizer.step()
-            losses = {"loss": loss, "entropy": entropy, "grad_norm": grad_norm}
+            losses = {"loss": loss.item(), "entropy": entropy.item(), "grad_norm": grad_norm}
         self._n_updates += self.n_epochs
         # 4. what happened
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         for name, value in losses.items():
-            self.logger.record(f"train/{name}", value.item())
+            self.logger.record(f"train/{name}", value)
         for name, value in self._current_coefficients.items():
             if isinstance(value, int | float | np.number) and not isinstance(value, bool):
                 self.logger.record(f"train/{name}", value)

@@ -39,7 +39,7 @@ class SharedCategorical(Categorical):
     """
 
     def __init__(self, logits: torch.Tensor, rows: torch.Tensor) -> None:
-        if not torch.isfinite(logits).all():
+        if not math.isfinite(logits.sum().item()):
             raise ValueError(
                 "the policy's logits are not finite, training has diverged: lower learning_rate"
             )
