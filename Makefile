@@ -5,17 +5,17 @@ STAMP := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 
 # Two experiments at a time, about as long in each list. objectives, unblock and anneal share runs,
-# so they go one after the other.
-SHARING := objectives unblock anneal digit_sum
+# so they go one after the other. The last ones have both cores each.
+SHARING := objectives unblock anneal
 OTHERS := tuning entropy_bonus risk_1d risk_bandit sample_weights
-LAST := gradient_variance
+LAST := digit_sum gradient_variance
 EXPERIMENTS := $(SHARING) $(OTHERS) $(LAST)
 
 .PHONY: reproduce sharing others test check bench docs clean $(EXPERIMENTS) gemma2_factor
 
 reproduce: $(STAMP)  ## train every experiment and draw every figure
 	$(MAKE) --no-print-directory -j2 sharing others
-	$(MAKE) --no-print-directory $(LAST) LAUNCHER=hydra/launcher=joblib
+	$(MAKE) --no-print-directory -j1 $(LAST) LAUNCHER=hydra/launcher=joblib
 	if $(BIN)/python -c "import trl" 2> /dev/null; then $(MAKE) gemma2_factor; fi
 
 sharing others: $(STAMP)
