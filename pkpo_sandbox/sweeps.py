@@ -163,6 +163,9 @@ def main(task: Callable[[DictConfig], Any], config_name: str) -> None:
     caught: BaseException | None = None
     try:
         decorate(task)()
+    except BrokenPipeError:  # `pkpo-train --help | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (Exception, KeyboardInterrupt) as error:
         caught = error
     stopped = isinstance(caught, KeyboardInterrupt)

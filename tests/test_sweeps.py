@@ -563,3 +563,13 @@ def test_the_command_line_names_what_is_missing_before_it_composes(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit, match="pkpo-sandbox\\[ray\\]"):
         sweeps.main(lambda config: None, "train")
+
+
+@pytest.mark.slow
+def test_help_may_be_cut_short(tmp_path):
+    command = f"{sys.executable} -m pkpo_sandbox.train --help | head -n 1"
+    result = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.startswith("train is powered by Hydra")
+    assert not result.stderr
