@@ -49,7 +49,7 @@ def test_a_missing_package_is_said_in_one_line(missing, extra, overrides, tmp_pa
     assert missing in result.stderr
     assert "Traceback" not in result.stderr
     files = {path.name for path in tmp_path.rglob("*") if path.is_file()}
-    assert files <= {"failure.json", "failure.log"}
+    assert files <= {".lock", "failure.json", "failure.log"}
 
 
 def test_a_name_that_needs_the_extra_says_so():
