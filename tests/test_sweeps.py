@@ -478,6 +478,8 @@ def test_a_journal_tells_how_the_sweep_stands(tmp_path, capsys, monkeypatch):
     ]
     (tmp_path / "run-2").mkdir()
     (tmp_path / "run-2" / "summary.json").touch()  # finished before
+    (tmp_path / "run-1").mkdir()
+    (tmp_path / "run-1" / "failure.log").touch()
     said = []
     for num, end in enumerate(ends):
         config = hydra_config(tmp_path, num, f"seed={num}")
