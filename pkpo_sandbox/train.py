@@ -212,14 +212,14 @@ def callbacks(config: TrainConfig) -> "list[BaseCallback]":
 
     metrics, group_size = config.metrics, config.algorithm.group_size
     chosen: list[BaseCallback] = []
+    alone = world(config)
     threshold = metrics.solve_threshold
-    if threshold is None:
-        spec = world(config).spec
-        threshold = None if spec is None else spec.reward_threshold
+    if threshold is None and alone.spec is not None:
+        threshold = alone.spec.reward_threshold
     if threshold is not None:
         chosen.append(SolveRateCallback(threshold))
-    if metrics.exact_ks and has_exact_solution(config):
-        chosen.append(ExactCallback(world(config), metrics.exact_ks, metrics.eval_freq))
+    if metrics.exact_ks and has_exact_solution(alone):
+        chosen.append(ExactCallback(alone, metrics.exact_ks, metrics.eval_freq))
     if metrics.eval_groups > 0:
         env = group_env(config, metrics.eval_groups)
         chosen.append(GroupEvalCallback(env, metrics.eval_groups, group_size, metrics.eval_freq))
@@ -255,8 +255,8 @@ def world(config: TrainConfig) -> "gymnasium.Env":
     return gymnasium.make(config.env.id, **config.env.kwargs)
 
 
-def has_exact_solution(config: TrainConfig) -> bool:
-    return hasattr(world(config).unwrapped, "exact")
+def has_exact_solution(env: "gymnasium.Env") -> bool:
+    return hasattr(env.unwrapped, "exact")
 
 
 def exact(model: "GroupPolicyGradient", config: TrainConfig) -> dict[str, Any]:
@@ -264,12 +264,13 @@ def exact(model: "GroupPolicyGradient", config: TrainConfig) -> dict[str, Any]:
     from pkpo_sandbox.algorithm import powers_of_two
     from pkpo_sandbox.exact import exact_values
 
-    if not has_exact_solution(config):
+    alone = world(config)
+    if not has_exact_solution(alone):
         return {}
     ks, k = set(powers_of_two(model.group_size)), config.objective.get("k")
     if isinstance(k, int):
         ks.add(k)
-    values = exact_values(model, world(config), sorted(ks))
+    values = exact_values(model, alone, sorted(ks))
     return {"exact": {str(k): facts for k, facts in values.items()}}
 
 

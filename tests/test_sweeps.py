@@ -277,19 +277,16 @@ def test_two_processes_do_a_run_once(tmp_path):
     assert not list(tmp_path.rglob(".lock"))
 
 
-@needs_plugin("hydra_submitit_launcher")
 @pytest.mark.slow
-def test_submitit_gives_the_same_runs_as_the_basic_launcher(tmp_path, undisturbed):
-    result = pkpo_train(tmp_path, *SWEEP, "hydra/launcher=submitit_local")
-    assert result.returncode == 0, result.stderr
-    assert table(tmp_path) == table(undisturbed)
-    assert outputs(tmp_path) == outputs(undisturbed)
-
-
-@needs_plugin("hydra_ray_launcher")
-@pytest.mark.slow
-def test_ray_gives_the_same_runs_as_the_basic_launcher(tmp_path, undisturbed):
-    result = pkpo_train(tmp_path, *SWEEP, "hydra/launcher=ray")
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        pytest.param("submitit_local", marks=needs_plugin("hydra_submitit_launcher")),
+        pytest.param("ray", marks=needs_plugin("hydra_ray_launcher")),
+    ],
+)
+def test_launchers_of_extras_give_the_same_runs_as_the_basic_one(launcher, tmp_path, undisturbed):
+    result = pkpo_train(tmp_path, *SWEEP, f"hydra/launcher={launcher}")
     assert result.returncode == 0, result.stderr
     assert table(tmp_path) == table(undisturbed)
     assert outputs(tmp_path) == outputs(undisturbed)
