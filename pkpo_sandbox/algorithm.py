@@ -18,7 +18,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
-from stable_baselines3.common.utils import FloatSchedule, obs_as_tensor, safe_mean
+from stable_baselines3.common.utils import obs_as_tensor, safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
@@ -31,12 +31,11 @@ from pkpo_sandbox.policies import (
     check_spaces,
 )
 from pkpo_sandbox.rollouts import Recorder, Rollout
-from pkpo_sandbox.transforms import max_at_k, pkpo, rloo
+from pkpo_sandbox.settings import SCHEDULED, check_settings, value_of
+from pkpo_sandbox.transforms import max_at_k, pkpo, powers_of_two, rloo
 
 GroupTransform = Callable[..., torch.Tensor]
 SelfGroupPolicyGradient = TypeVar("SelfGroupPolicyGradient", bound="GroupPolicyGradient")
-
-LARGEST_FLOAT32 = torch.finfo(torch.float32).max  #: what the networks compute in
 
 NORM_EPSILON = 1e-6  # what PyTorch adds to a norm before it clips
 
@@ -167,55 +166,26 @@ class GroupPolicyGradient(BaseAlgorithm):
         self.policy.set_training_mode(False)
 
     def _check_settings(self) -> None:
-        if (
-            isinstance(self.n_epochs, bool)
-            or not isinstance(self.n_epochs, int)
-            or self.n_epochs < 1
-        ):
-            raise ValueError(f"n_epochs must be an integer of at least 1, got {self.n_epochs!r}")
-        number = isinstance(self.gamma, int | float) and not isinstance(self.gamma, bool)
-        if not (number and 0 < self.gamma <= 1):
-            raise ValueError(f"gamma must be above 0 and at most 1, got {self.gamma!r}")
-        if self.n_epochs > 1 and self.clip_range is None:
-            raise ValueError(
-                f"n_epochs={self.n_epochs} trains again on episodes of an older policy, which "
-                "biases the plain policy gradient: give clip_range (0.2, say), or n_epochs=1"
-            )
-        if self.policy_kwargs.get("use_sde"):
-            raise ValueError(
-                "use_sde=True gives all attempts the same exploration noise, but the attempts "
-                "of a group must be independent: leave it out"
-            )
-        if self.max_grad_norm is None:
-            raise ValueError("max_grad_norm=None: give a number; float('inf') turns clipping off")
-        for name in ("learning_rate", "max_grad_norm", "clip_range", "ent_coef"):
-            value = getattr(self, name)
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            scheduled = name != "max_grad_norm" and callable(value)
-            left_out = name == "clip_range" and value is None
-            if not (is_number or scheduled or left_out):
-                kinds = "a float" if name == "max_grad_norm" else "a float or a callable"
-                raise ValueError(f"{name} must be {kinds}, not {value}")
-            if isinstance(value, int | float):
-                largest = math.inf if name == "max_grad_norm" else LARGEST_FLOAT32
-                if not (0 < value <= largest or (name == "ent_coef" and value == 0)):
-                    raise ValueError(f"{name} must be positive and finite, got {value}")
+        check_settings(
+            n_epochs=self.n_epochs,
+            gamma=self.gamma,
+            max_grad_norm=self.max_grad_norm,
+            policy_kwargs=self.policy_kwargs,
+            **{name: getattr(self, name) for name in SCHEDULED},
+        )
         # A schedule that leaves the range at some percent is refused now, not half-way through.
         for percent in range(100, -1, -1):
             try:
                 self._weights(torch.zeros(1, self.group_size, dtype=torch.float64), percent / 100)
-                for name in ("learning_rate", "clip_range", "ent_coef"):
+                for name in SCHEDULED:
                     if getattr(self, name) is not None:
-                        self._scheduled(name, percent / 100)
+                        value_of(name, getattr(self, name), percent / 100)
             except ValueError as error:
                 raise ValueError(f"at {100 - percent} % of training: {error}") from error
 
-    def _scheduled(self, name: str, progress_remaining: float) -> float:
-        """The learning_rate, clip_range or ent_coef of this moment."""
-        value = FloatSchedule(getattr(self, name))(progress_remaining)
-        if not 0 <= value <= LARGEST_FLOAT32:  # a schedule may end at 0
-            raise ValueError(f"{name} must not be negative or infinite, got {value}")
-        return value
+    def _now(self, name: str) -> float:
+        """The clip_range or ent_coef of this moment."""
+        return value_of(name, getattr(self, name), self._current_progress_remaining)
 
     @staticmethod
     def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
@@ -382,7 +352,7 @@ class GroupPolicyGradient(BaseAlgorithm):
             terms = step_weights * log_prob
         else:
             ratio = torch.exp(log_prob - rollout.log_prob)
-            clip_range = self._scheduled("clip_range", self._current_progress_remaining)
+            clip_range = self._now("clip_range")
             clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
             terms = torch.minimum(step_weights * ratio, step_weights * clipped)
         return terms.sum() / weights.shape[0]
@@ -413,7 +383,7 @@ class GroupPolicyGradient(BaseAlgorithm):
         self._update_learning_rate(optimizer)
         # 1. the joint transform of each group
         weights = self._weights(rollout.returns, self._current_progress_remaining)
-        ent_coef = self._scheduled("ent_coef", self._current_progress_remaining)
+        ent_coef = self._now("ent_coef")
         losses: dict[str, float] = {}
         for _ in range(self.n_epochs):
             # 2. the loss and its gradient
@@ -554,11 +524,6 @@ def scheduled(schedule: Callable[[float], Any], progress_remaining: float) -> An
     """A schedule's value; SB3's own give floats, and one that is a whole number is an integer."""
     value = schedule(progress_remaining)
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def powers_of_two(limit: int) -> list[int]:
-    """1, 2, 4, ... up to and including ``limit``."""
-    return [2**i for i in range(limit.bit_length())]
 
 
 def _check_problems(env: VecEnv) -> None:

@@ -26,7 +26,6 @@ from stable_baselines3.common.vec_env import (
     unwrap_vec_normalize,
 )
 
-from pkpo_sandbox.algorithm import powers_of_two
 from pkpo_sandbox.evaluation import count_problems, evaluate_groups, gpus
 from pkpo_sandbox.exact import (
     distribution_parameters,
@@ -36,7 +35,7 @@ from pkpo_sandbox.exact import (
     refuse_without_distribution,
 )
 from pkpo_sandbox.groups import check_groups, make_group_env
-from pkpo_sandbox.transforms import max_at_k
+from pkpo_sandbox.transforms import max_at_k, powers_of_two
 
 
 class GroupEvalCallback(BaseCallback):

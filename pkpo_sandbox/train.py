@@ -261,8 +261,8 @@ def has_exact_solution(env: "gymnasium.Env") -> bool:
 
 def exact(model: "GroupPolicyGradient", config: TrainConfig) -> dict[str, Any]:
     """What the policy learned, in exact values for each k, where the world knows them."""
-    from pkpo_sandbox.algorithm import powers_of_two
     from pkpo_sandbox.exact import exact_values
+    from pkpo_sandbox.transforms import powers_of_two
 
     alone = world(config)
     if not has_exact_solution(alone):

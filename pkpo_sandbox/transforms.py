@@ -82,6 +82,11 @@ def max_at_k(rewards: Tensor, k: int) -> Tensor:
     return _as_given((g - top).mul_(w).sum(-1) + top.squeeze(-1), rewards)
 
 
+def powers_of_two(limit: int) -> list[int]:
+    """1, 2, 4, ... up to and including ``limit``: the k at which results are reported."""
+    return [2**i for i in range(limit.bit_length())]
+
+
 def pkpo(rewards: Tensor, k: int, baseline: str = "loo_minus_one") -> Tensor:
     """PKPO: an unbiased gradient of max_g@k, which on 0/1 rewards is pass@k (arXiv 2505.15201).
 

@@ -31,7 +31,7 @@ from pkpo_envs.bandit import BanditEnv, BanditVectorEnv
 from pkpo_envs.problem_env import ProblemEnv, ProblemVectorEnv
 from pkpo_envs.problem_set import ProblemSetEnv
 from pkpo_sandbox import algorithm
-from pkpo_sandbox.algorithm import PKPO, GroupPolicyGradient, powers_of_two
+from pkpo_sandbox.algorithm import PKPO, GroupPolicyGradient
 from pkpo_sandbox.groups import GroupVecEnv, group_env, make_group_env
 from pkpo_sandbox.rollouts import Rollout
 from pkpo_sandbox.transforms import pkpo, rloo
@@ -597,11 +597,6 @@ def test_a_group_env_reports_returns_before_normalisation_too():
     last = logged(bandit(env, n_groups=1, group_size=2, k=1), 4)[-1]
     assert last["rollout/ep_rew_mean"] == 1.5
     assert last["rollout/max_at_1"] != 1.5
-
-
-@pytest.mark.parametrize("limit", range(1, 18))
-def test_powers_of_two_go_up_to_the_limit(limit):
-    assert powers_of_two(limit) == [2**i for i in range(10) if 2**i <= limit]
 
 
 def test_the_log_has_a_row_every_interval_and_one_at_the_end():

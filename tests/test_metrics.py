@@ -1,4 +1,4 @@
-"""Metrics callbacks: numbers worked out by hand, exact formulas, and training left undisturbed."""
+"""Metrics callbacks: numbers worked out by hand, and training left undisturbed."""
 
 import math
 from typing import Any
@@ -7,20 +7,16 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
-from stable_baselines3 import A2C, DQN, PPO, SAC
-from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
-from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecNormalize
 
-from pkpo_envs import ProblemEnv, ProblemVectorEnv
 from pkpo_envs.problem_set import ProblemSetEnv
 from pkpo_sandbox import PKPO
-from pkpo_sandbox.evaluation import evaluate_groups
-from pkpo_sandbox.exact import exact_values, policy_entropy, policy_parameters
+from pkpo_sandbox.exact import exact_values
 from pkpo_sandbox.groups import group_env, make_group_env
 from pkpo_sandbox.metrics import (
     EntropyCallback,
@@ -29,72 +25,19 @@ from pkpo_sandbox.metrics import (
     SolveRateCallback,
 )
 from pkpo_sandbox.transforms import max_at_k
-
-PROBLEM_SET = "pkpo_envs:pkpo/ProblemSet-v0"
-BANDIT = "pkpo_envs:pkpo/Bandit-v0"
-CLIFF = "pkpo_envs:pkpo/Cliff1D-v0"
-SMALL = {"n_problems": 8, "n_answers": 4, "hard_fraction": 0.25}  # answers 0 0 0 0 0 0 1 2
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-class Script(gymnasium.Env):
-    """Plays the given (problem, rewards of each step) episodes one after another, and again."""
-
-    def __init__(self, *episodes: tuple[int, list[float]], n_problems: int = 1) -> None:
-        self.observation_space = spaces.Discrete(1)
-        self.action_space = spaces.Discrete(2)
-        self.n_problems = n_problems
-        self.episodes, self.episode, self.step_in_episode = episodes, -1, 0
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.episode = (self.episode + 1) % len(self.episodes)
-        self.step_in_episode = 0
-        return 0, {}
-
-    def step(self, action):
-        problem, rewards = self.episodes[self.episode]
-        reward = rewards[self.step_in_episode]
-        self.step_in_episode += 1
-        ended = self.step_in_episode == len(rewards)
-        return 0, reward, ended, False, {"problem": problem}
-
-
-class Nameless(Script):
-    """The same, without saying which problem it was."""
-
-    def step(self, action):
-        return *super().step(action)[:4], {}
-
-
-class Numbered(ProblemEnv):
-    """Problem i pays i whatever one does, and looks like the numbers (i, -10 i)."""
-
-    def __init__(self, n_problems: int = 5) -> None:
-        self.n_problems = n_problems
-        self.observation_space = spaces.Box(-100, 100, (2,))
-        self.action_space = spaces.Discrete(3)
-
-    def start(self, problems):
-        return np.stack([problems, -10 * problems], axis=-1).astype(np.float32)
-
-    def reward(self, problems, actions):
-        return problems[:, 0].astype(np.float64)
-
-    def exact(self, k, probabilities):
-        facts = {"max_at_k": 0.25, "max_at_k_half": k / 2, "max_at_k_all": [1.0], "entropy": 9.0}
-        return {**facts, "regret": 1.0}
-
-
-class NumberedVector(ProblemVectorEnv):
-    world_class = Numbered
+from tests.small import (
+    BANDIT,
+    PROBLEM_SET,
+    SMALL,
+    Nameless,
+    NumberedVector,
+    Script,
+    dummy,
+    indifferent,
+    logged,
+    problem_sets,
+    small_pkpo,
+)
 
 
 class Series(BaseCallback):
@@ -109,141 +52,7 @@ class Series(BaseCallback):
         return True
 
 
-def dummy(*envs: gymnasium.Env) -> DummyVecEnv:
-    return DummyVecEnv([lambda env=env: env for env in envs])
-
-
-def problem_sets(columns: int = 4) -> DummyVecEnv:
-    return dummy(*(gymnasium.make(PROBLEM_SET, **SMALL) for _ in range(columns)))
-
-
-def indifferent(model: BaseAlgorithm, probabilities: list[float]) -> BaseAlgorithm:
-    """Give the policy these probabilities of the actions whatever it observes."""
-    policy: Any = model.policy
-    with torch.no_grad():
-        policy.action_net.weight.zero_()
-        policy.action_net.bias.copy_(torch.tensor(probabilities).log())
-    return model
-
-
-def small_pkpo(**kwargs: Any) -> PKPO:
-    env = make_group_env(PROBLEM_SET, 4, 8, **SMALL)
-    return PKPO("MlpPolicy", env, k=4, n_groups=4, group_size=8, seed=3, **kwargs)
-
-
-# evaluate_groups
-
-
-def test_groups_of_a_deterministic_env_are_constant_rows_of_its_problems():
-    env = make_group_env(PROBLEM_SET, 6, 4, **SMALL)
-    model = indifferent(PKPO("MlpPolicy", env, group_size=4), [1.0, 1e-30, 1e-30, 1e-30])
-    returns = evaluate_groups(model, env, 200, 3)  # Answer 0 every time: right in 6 problems of 8.
-    assert returns.shape == (200, 3)
-    assert returns.dtype == torch.float64
-    assert torch.equal(returns, returns[:, :1].expand(-1, 3))
-    assert set(returns.flatten().tolist()) == {0.0, 1.0}
-    assert returns.mean().item() == pytest.approx(0.75, abs=4 * math.sqrt(0.75 * 0.25 / 200))
-
-
-@pytest.mark.parametrize("columns", [1, 2, 3, 6, 8])
-def test_every_attempt_is_played_to_its_end_in_any_number_of_columns(columns):
-    # Long and short attempts in turn, a reward of 1 a step; in every column the first one is long.
-    env = dummy(*(Script((0, [1.0] * 5), (0, [1.0])) for _ in range(columns)))
-    model = A2C("MlpPolicy", dummy(Script((0, [1.0]))))
-    returns = evaluate_groups(model, env, 2, 3)
-    expected = {
-        1: [[5, 1, 5], [1, 5, 1]],
-        # The first column plays attempts 0, 2, 4 and the second 1, 3, 5, in step with each other.
-        2: [[5, 5, 1], [1, 5, 5]],
-        3: [[5, 5, 5], [1, 1, 1]],
-        6: [[5, 5, 5], [5, 5, 5]],
-        8: [[5, 5, 5], [5, 5, 5]],
-    }
-    assert returns.tolist() == expected[columns]
-
-
-def test_a_policy_with_memory_is_told_when_episodes_start():
-    told = []
-
-    def predict(observation, state, episode_start, deterministic):
-        told.append((state, episode_start.tolist(), deterministic))
-        return np.zeros(2, dtype=int), (len(told),)
-
-    model: Any = A2C("MlpPolicy", dummy(Script((0, [1.0]))))
-    model.predict = predict
-    env = dummy(Script((0, [0.0, 0.0])), Script((0, [0.0, 0.0, 0.0])))
-    evaluate_groups(model, env, 1, 2, deterministic=True)
-    assert told == [
-        (None, [True, True], True),
-        ((1,), [False, False], True),
-        ((2,), [True, False], True),
-    ]
-
-
-def test_an_evaluation_is_a_function_of_its_seed():
-    model, env = small_pkpo(), make_group_env(PROBLEM_SET, 8, 8, **SMALL)
-    first, other = (evaluate_groups(model, env, 8, 8, seed=seed) for seed in (5, 6))
-    model.predict(np.zeros(3, dtype=int))  # draws from torch in between
-    env.step(np.zeros(64, dtype=int))
-    assert torch.equal(evaluate_groups(model, env, 8, 8, seed=5), first)
-    assert not torch.equal(other, first)
-
-
-def test_an_evaluation_leaves_every_source_of_randomness_as_it_was():
-    dqn = DQN("MlpPolicy", problem_sets(1), seed=1, buffer_size=10)
-    dqn.exploration_rate = 0.5  # draws from NumPy and from the action space
-    a2c = A2C("MlpPolicy", problem_sets(1))
-    env = make_group_env(PROBLEM_SET, 4, 4, **SMALL)
-
-    def states() -> list[Any]:
-        spaces_of = [model.action_space.np_random.bit_generator.state for model in (dqn, a2c)]
-        numpy_state: Any = np.random.get_state()  # noqa: NPY002
-        return [torch.get_rng_state().tolist(), numpy_state[1].tolist(), numpy_state[2], spaces_of]
-
-    before = states()
-    evaluate_groups(dqn, env, 4, 4)
-    evaluate_groups(a2c, env, 4, 4)
-    with pytest.raises(IndexError):
-        evaluate_groups(a2c, dummy(Script((0, []))), 1, 2)
-    assert states() == before
-
-
-def test_torch_draws_on_as_if_there_had_been_no_evaluation():
-    model, env = small_pkpo(), make_group_env(PROBLEM_SET, 4, 4, **SMALL)
-    torch.manual_seed(0)
-    undisturbed = torch.rand(3)
-    torch.manual_seed(0)
-    evaluate_groups(model, env, 4, 4)
-    assert torch.equal(torch.rand(3), undisturbed)
-
-
-def test_returns_are_without_the_scaling_of_vec_normalize():
-    env = VecNormalize(dummy(Script((0, [2.0, 3.0]))), norm_obs=False)
-    model = A2C("MlpPolicy", env)
-    assert evaluate_groups(model, env, 1, 2).tolist() == [[5.0, 5.0]]
-
-
-def test_an_env_that_draws_its_problems_by_itself_is_refused():
-    with pytest.raises(ValueError, match=r"has 8 problems.*make_group_env"):
-        evaluate_groups(A2C("MlpPolicy", problem_sets()), problem_sets(), 2, 2)
-
-
-@pytest.mark.parametrize(("n_groups", "group_size"), [(0, 4), (4, 1), (4, 2.0), (True, 4)])
-def test_impossible_groups_are_refused(n_groups, group_size):
-    with pytest.raises(ValueError, match="must be an integer of at least"):
-        evaluate_groups(small_pkpo(), make_group_env(BANDIT, 4, 4), n_groups, group_size)
-
-
 # GroupEvalCallback
-
-
-def logged(model: BaseAlgorithm, callback: BaseCallback, calls: int = 1) -> dict[str, Any]:
-    """What a callback records at its last call, with no training in between."""
-    model.set_logger(configure(None, []))
-    callback.init_callback(model)
-    for _ in range(calls):
-        callback.on_step()
-    return dict(model.logger.name_to_value)
 
 
 @pytest.mark.parametrize("algorithm", [A2C, PKPO])
@@ -506,109 +315,6 @@ def test_contradictions_about_the_problems_are_refused():
     mixed = dummy(Script((0, [1.0]), n_problems=4), Script((0, [1.0]), n_problems=5))
     with pytest.raises(ValueError, match="different numbers of problems"):
         A2C("MlpPolicy", mixed).learn(1, SolveRateCallback())
-
-
-# ExactCallback
-
-
-def test_exact_values_of_a_categorical_policy():
-    # Six easy problems (answer 0, probability 0.5) and two hard ones (answers 1 and 2).
-    answers = [0.5, 0.25, 0.125, 0.125]
-    env = make_group_env(PROBLEM_SET, 4, 8, **SMALL)
-    model = indifferent(A2C("MlpPolicy", env), answers)
-    world = gymnasium.make(PROBLEM_SET, **SMALL)
-    record = logged(model, ExactCallback(world, ks=[1, 3], eval_freq=2), calls=2)
-    assert record == {
-        "exact/entropy": pytest.approx(1.75 * math.log(2), abs=1e-6),
-        "exact/max_at_1": pytest.approx((6 * 0.5 + 0.25 + 0.125) / 8, abs=1e-6),
-        "exact/max_at_1_hard": pytest.approx(0.1875, abs=1e-6),
-        "exact/max_at_1_star": 1.0,
-        "exact/max_at_3": pytest.approx((6 * 0.875 + 0.578125 + 0.330078125) / 8, abs=1e-6),
-        "exact/max_at_3_hard": pytest.approx((0.578125 + 0.330078125) / 2, abs=1e-6),
-        "exact/max_at_3_star": 1.0,
-    }
-    assert logged(model, ExactCallback(world, eval_freq=2), calls=1) == {}
-    parameters = policy_parameters(model, world)
-    assert parameters["probabilities"].dtype == np.float64
-    assert parameters["probabilities"] == pytest.approx(np.tile(answers, (8, 1)), abs=1e-7)
-
-
-@pytest.mark.parametrize("algorithm", [A2C, PPO, PKPO])
-def test_exact_values_of_a_gaussian_policy(algorithm):
-    sizes = {"n_steps": 4, "batch_size": 4} if algorithm is PPO else {}
-    env = make_group_env(CLIFF, 16, 16) if algorithm is PKPO else dummy(gymnasium.make(CLIFF))
-    model = algorithm("MlpPolicy", env, policy_kwargs={"log_std_init": math.log(0.1)}, **sizes)
-    policy: Any = model.policy
-    with torch.no_grad():
-        policy.action_net.weight.zero_()
-        policy.action_net.bias.fill_(0.4)  # x ~ N(0.9, 0.1)
-    record = logged(model, ExactCallback(CLIFF, ks=[1, 4], eval_freq=1))
-    world: Any = gymnasium.make(CLIFF).unwrapped
-    assert record["exact/max_at_4"] == pytest.approx(world.max_at_k(0.9, 4, 0.1), abs=1e-6)
-    assert record["exact/max_at_4_star"] == pytest.approx(0.892414, abs=1e-5)
-    assert record["exact/entropy"] == pytest.approx(
-        0.5 * math.log(2 * math.pi * math.e * 0.01), abs=1e-6
-    )
-    parameters = policy_parameters(model, world)
-    assert {name: value.shape for name, value in parameters.items()} == {
-        "mean": (1, 1),
-        "std": (1, 1),
-    }
-
-
-def test_only_floats_named_max_at_k_are_recorded():
-    model = A2C("MlpPolicy", dummy(Numbered()))
-    record = logged(model, ExactCallback(Numbered(), ks=[4], eval_freq=1))
-    assert record.pop("exact/entropy") == pytest.approx(math.log(3), abs=0.01)
-    assert record == {"exact/max_at_4": 0.25, "exact/max_at_4_half": 2.0}
-
-
-def test_the_parameters_of_each_problem_are_the_policys_at_its_own_observation():
-    env = VecNormalize(dummy(Numbered()))
-    model = A2C("MlpPolicy", env, n_steps=4)
-    model.learn(40)
-    found = policy_parameters(model, Numbered())["probabilities"]
-    assert found.shape == (5, 3)
-    assert model.policy.training  # as the algorithm had left it
-    for problem in range(5):
-        seen = (np.array([problem, -10 * problem]) - env.obs_rms.mean) / np.sqrt(
-            env.obs_rms.var + env.epsilon
-        )
-        batch = torch.as_tensor(seen, dtype=torch.float32)[None]
-        expected = model.policy.get_distribution(batch).distribution.probs[0]
-        assert found[problem] == pytest.approx(expected.detach().numpy(), abs=1e-5)
-    assert np.ptp(found, axis=0).max() > 1e-4
-
-
-def test_entropies_are_means_over_problems_and_sums_over_action_dimensions():
-    certain_and_not = {"probabilities": np.array([[1.0, 0.0], [0.5, 0.5]])}
-    assert policy_entropy(certain_and_not) == pytest.approx(math.log(2) / 2, abs=1e-15)
-    unit = 0.5 * math.log(2 * math.pi * math.e)
-    gaussian = {"mean": np.zeros((2, 2)), "std": np.array([[1.0, 1.0], [1.0, math.e]])}
-    assert policy_entropy(gaussian) == pytest.approx((2 * unit + 2 * unit + 1) / 2, abs=1e-15)
-
-
-def test_what_has_no_exact_values_is_refused():
-    with pytest.raises(ValueError, match=r"no exact solution.*GroupEvalCallback"):
-        ExactCallback("CartPole-v1")
-    with pytest.raises(ValueError, match="no exact solution"):
-        exact_values(small_pkpo(), gymnasium.make("CartPole-v1"), [1])
-    world = gymnasium.make(PROBLEM_SET, **SMALL)
-    dqn = DQN("MlpPolicy", problem_sets(1), buffer_size=10)
-    with pytest.raises(ValueError, match=r"DQNPolicy of DQN has no action distribution"):
-        dqn.learn(1, ExactCallback(world))
-    sac = SAC("MlpPolicy", dummy(gymnasium.make(CLIFF)), buffer_size=10)
-    with pytest.raises(ValueError, match=r"SACPolicy of SAC has no action distribution"):
-        policy_parameters(sac, gymnasium.make(CLIFF))
-    sde = PPO("MlpPolicy", dummy(gymnasium.make(CLIFF)), use_sde=True, n_steps=4, batch_size=4)
-    with pytest.raises(ValueError, match="a StateDependentNoiseDistribution"):
-        policy_parameters(sde, gymnasium.make(CLIFF))
-    with pytest.raises(ValueError, match="Observation spaces do not match"):
-        small_pkpo().learn(1, ExactCallback(PROBLEM_SET))
-    with pytest.raises(ValueError, match="ks="):
-        ExactCallback(world, ks=[0])
-    with pytest.raises(ValueError, match="eval_freq="):
-        ExactCallback(world, eval_freq=0)
 
 
 # Training is left alone

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     "transforms": 0,
     "schedules": 0,
+    "settings": 0,
     "policies": 0,
     "columns": 0,
     "locks": 0,

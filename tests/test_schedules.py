@@ -9,7 +9,6 @@ from typing import Any
 
 import gymnasium
 import pytest
-import torch
 from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 from hypothesis import given
@@ -32,14 +31,6 @@ FILES = {
 ends = st.integers(-100, 100) | st.floats(-1e6, 1e6)
 progress = st.floats(0, 1)
 each_ramp = pytest.mark.parametrize("ramp", [Linear, Cosine, Step])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(

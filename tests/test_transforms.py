@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from pkpo_sandbox.transforms import (
     pass_at_k,
     passk_training,
     pkpo,
+    powers_of_two,
     reinforce,
     rloo,
     rs_grpo,
@@ -54,14 +55,6 @@ EVERY_TRANSFORM: dict[str, Callable[[Tensor], Tensor]] = {
 each_transform = pytest.mark.parametrize(
     "transform", EVERY_TRANSFORM.values(), ids=EVERY_TRANSFORM.keys()
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def f64(values: Any) -> Tensor:
@@ -195,6 +188,11 @@ def test_lowest_ranks_get_exactly_nothing() -> None:
     w = pkpo(torch.linspace(-5, 5, 12), k=5)
     assert (w[:4] == 0).all()
     assert (w[4:] > 0).all()
+
+
+@pytest.mark.parametrize("limit", range(1, 18))
+def test_powers_of_two_go_up_to_the_limit(limit: int) -> None:
+    assert powers_of_two(limit) == [2**i for i in range(10) if 2**i <= limit]
 
 
 # Unbiasedness by exact enumeration: every group of n attempts among three arms

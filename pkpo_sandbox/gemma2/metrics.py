@@ -25,12 +25,7 @@ from transformers.trainer_callback import ExportableState
 
 from pkpo_sandbox.gemma2.objective import by_size
 from pkpo_sandbox.runs import write_atomically
-from pkpo_sandbox.transforms import max_at_k
-
-
-def powers_of_two(limit: int) -> list[int]:
-    """1, 2, 4, ... up to and including ``limit``."""
-    return [2**i for i in range(limit.bit_length())]
+from pkpo_sandbox.transforms import max_at_k, powers_of_two
 
 
 def best_of(rewards: Tensor, k: int) -> Tensor:
