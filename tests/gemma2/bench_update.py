@@ -60,8 +60,10 @@ def reward(prompts, completions, **_) -> list[float | None]:
     return [float(len(answer) % 2) for answer in completions]
 
 
-def updates(side: str, options: argparse.Namespace, folder: str) -> list[float]:
-    """The seconds of one training's updates, without the first."""
+def updates(side: str, options: argparse.Namespace, folder: str) -> tuple[list[float], float]:
+    """The seconds of one training's updates, without the first, and its peak of GPU memory, GiB."""
+    if not options.cpu:
+        torch.cuda.reset_peak_memory_stats()
     common: dict[str, Any] = {
         "output_dir": folder,
         "num_generations": N,
@@ -88,10 +90,11 @@ def updates(side: str, options: argparse.Namespace, folder: str) -> list[float]:
         trainer = GRPOTrainer(model(options), reward, GRPOConfig(**common), data, **given)
     trainer.remove_callback(PrinterCallback)
     trainer.train()
+    peak = 0.0 if options.cpu else torch.cuda.max_memory_allocated() / 2**30
     del trainer
     gc.collect()
     torch.cuda.empty_cache()
-    return clock.seconds[1:]
+    return clock.seconds[1:], peak
 
 
 def main() -> None:
@@ -112,10 +115,13 @@ def main() -> None:
     if options.cpu:
         torch.set_num_threads(1)
     seconds: dict[str, list[float]] = {"GRPO": [], "PKPO": []}
+    peak = dict.fromkeys(seconds, 0.0)
     with tempfile.TemporaryDirectory() as folder:
         for round_ in range(options.rounds):
             for side in list(seconds)[:: 1 if round_ % 2 == 0 else -1]:
-                seconds[side] += updates(side, options, folder)
+                taken, memory = updates(side, options, folder)
+                seconds[side] += taken
+                peak[side] = max(peak[side], memory)
     median = {side: statistics.median(values) for side, values in seconds.items()}
     result: dict[str, Any] = {
         "device": "cpu" if options.cpu else torch.cuda.get_device_name(),
@@ -124,7 +130,7 @@ def main() -> None:
         "tokens_a_second": round(options.prompts * N * options.tokens / median["PKPO"], 1),
     }
     if not options.cpu:
-        result["peak_memory_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+        result["peak_memory_gib"] = {side: round(value, 2) for side, value in peak.items()}
     print(json.dumps(result))
 
 
