@@ -129,28 +129,33 @@ class Journal(Callback):
             write_scores(self.folder.parent, [entry for entry in entries if "score" in entry])
         except OSError as error:
             print(f"scores.csv was not written: {one_line(error)}", file=sys.stderr)
-        ended = [entry for entry in entries if entry["outcome"] != "begun"]
+        begun = [entry for entry in entries if entry["outcome"] == "begun"]
         failed = [entry for entry in entries if entry["outcome"] == "failed"]
-        killed = [] if stopped else [entry for entry in entries if entry["outcome"] == "begun"]
-        missing = len(killed) if self.n_jobs is None else self.n_jobs - len(ended)
+        killed = [] if stopped else begun
+        missing = len(killed)
+        if self.n_jobs is not None:
+            missing = self.n_jobs - (len(entries) - len(begun))
+        if not (stopped or entries):  # not even one began: Hydra has said why
+            return missing <= 0
         total = self.n_jobs or len(entries)
         if failed or killed:
-            rows = [
-                (
-                    " ".join(entry["overrides"]),
-                    entry.get("error", "did not end, as its worker or another one died"),
-                    str(log) if (log := Path(entry["folder"], "failure.log")).exists() else "",
-                )
-                for entry in failed + killed
-            ]
-            print(f"\n{len(rows)} of {total} runs failed:", file=sys.stderr)
-            print(columns([("overrides", "error", "log"), *rows]), file=sys.stderr)
-        begun = stopped or bool(entries)
-        if begun and missing > 0:
+            print(f"\n{len(failed + killed)} of {total} runs failed:", file=sys.stderr)
+            print(failures(failed + killed), file=sys.stderr)
+        if missing > 0:
             print(f"\nstopped with {missing} of {total} runs not done", file=sys.stderr)
-        if failed or (begun and missing > 0):
+        if failed or missing > 0:
             print("start the same command again: it does only what is missing", file=sys.stderr)
         return not failed and missing <= 0
+
+
+def failures(entries: Sequence[dict[str, Any]]) -> str:
+    """A table of jobs that failed, or of which nothing more was heard."""
+    rows = [("overrides", "error", "log")]
+    for entry in entries:
+        log = Path(entry["folder"], "failure.log")
+        error = entry.get("error", "did not end, as its worker or another one died")
+        rows.append((" ".join(entry["overrides"]), error, str(log) if log.exists() else ""))
+    return columns(rows)
 
 
 def clear_stale(sweep: Path) -> None:
