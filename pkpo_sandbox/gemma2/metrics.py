@@ -90,13 +90,14 @@ class ProgressLog(TrainerCallback):
         self.folder, self.exact = folder, exact
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
-        if state.global_step == 0 and state.is_world_process_zero:
+        if state.global_step == 0:
             state.log_history.append({"step": 0, **self.exact()})
 
     def on_log(self, args, state, control, **kwargs) -> None:
+        # Every process asks: where the model is sharded, a forward pass needs all of them.
+        if "loss" in state.log_history[-1]:
+            state.log_history[-1].update(self.exact())
         if state.is_world_process_zero:
-            if "loss" in state.log_history[-1]:
-                state.log_history[-1].update(self.exact())
             table = progress(state.log_history)
             text = table.to_csv(index=False, lineterminator="\n")
             write_atomically(self.folder / "progress.csv", text)

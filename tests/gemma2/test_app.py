@@ -1,6 +1,8 @@
 """``pkpo-gemma2`` as its users meet it: commands, files, and errors in one line."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 pytest.importorskip("trl", reason="the Gemma-2 room needs the extra gemma2")
 
 import pandas as pd
+import torch
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -206,8 +209,6 @@ def puzzle(folder: Path) -> Path:
 
 
 def test_missing_weights_and_gpu_are_said_before_anything_is_loaded(tmp_path, monkeypatch):
-    import torch
-
     def unwanted(*args, **kwargs):
         raise AssertionError("something was loaded")
 
@@ -304,18 +305,50 @@ def test_a_task_of_ones_own_is_a_module_and_a_config_file(tmp_path):
     assert final["final.rollout/pass_at_1"] > 0.5  # 7 % after the warm-up
 
 
+def on_two_processes(cwd: Path, *command: str) -> Path:
+    """The folder of a run on two processes; ``command`` is what torchrun starts."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
+    launcher += ["--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0", *command]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        launcher, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
+    )
+    # Not the exit status: torch's gloo threads now and then abort a process that has finished.
+    assert result.stdout.count("finished in") == 1, result.stderr[-3000:]
+    (summary,) = (cwd / "runs").rglob("summary.json")
+    return summary.parent
+
+
 @pytest.mark.slow
 def test_two_processes_run_the_app(tmp_path):
     """As `accelerate launch` on several GPUs would, here by torchrun on CPUs."""
-    import os
+    folder = on_two_processes(tmp_path, "-m", "pkpo_sandbox.gemma2", *SHORT)
+    assert read_runs([folder]).iloc[0]["final.train/n_updates"] == 2
 
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
-    launcher += ["--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0", "-m", "pkpo_sandbox.gemma2"]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        [*launcher, *SHORT], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    # Not the exit status: torch's gloo threads now and then abort a process that has finished.
-    assert "finished in" in result.stdout, result.stderr[-3000:]
-    row = load_runs(tmp_path / "runs").iloc[0]
-    assert row["final.train/n_updates"] == 2
+
+@pytest.mark.slow
+def test_two_processes_run_the_app_under_fsdp2(tmp_path):
+    """It asks for exact values, saves whole weights, and continues after its first update."""
+    shim = str(Path(__file__).with_name("fsdp2_on_cpu.py"))
+    command = [shim, "no", "-m", "pkpo_sandbox.gemma2", *SHORT]
+    command += ["training.save_strategy=steps", "+training.save_steps=1"]
+    folder = on_two_processes(tmp_path, *command)
+    whole = pd.read_csv(folder / "progress.csv")
+    assert whole["exact/max_at_1"].notna().all()
+    model, tokenizer, _ = PretrainedGemma2(str(folder / "model")).load(seed=0)
+    from pkpo_sandbox.gemma2.tasks.factor import FactorTask
+
+    exact = FactorTask().exact(model, tokenizer)
+    assert exact["exact/max_at_1"] == pytest.approx(whole["exact/max_at_1"].iloc[-1], abs=1e-6)
+
+    assert (folder / "checkpoints" / "checkpoint-1" / "pytorch_model_fsdp.bin").exists()
+    shutil.rmtree(folder / "checkpoints" / "checkpoint-2")
+    shutil.rmtree(folder / "model")
+    (folder / "summary.json").unlink()
+    assert on_two_processes(tmp_path, *command) == folder
+    resumed = pd.read_csv(folder / "progress.csv")
+    kept = [c for c in whole if not c.startswith("time/") and c != "train/mean_loss"]
+    pd.testing.assert_frame_equal(resumed[kept], whole[kept])
+    again, *_ = PretrainedGemma2(str(folder / "model")).load(seed=0)
+    for a, b in zip(model.parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(a, b)

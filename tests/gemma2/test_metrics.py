@@ -62,16 +62,17 @@ def test_a_log_becomes_one_row_an_update_under_the_sandboxs_names():
     }
 
 
-def test_the_progress_file_follows_the_log_and_only_the_main_process_writes(tmp_path):
-    state = TrainerState()
-    log = ProgressLog(tmp_path, lambda: {"exact/max_at_1": 0.25})
-    control = TrainerControl()
-    state.is_world_process_zero = False
-    log.on_train_begin(None, state, control)
-    assert state.log_history == []
-    state.is_world_process_zero = True
+@pytest.mark.parametrize("main", [True, False])
+def test_every_process_asks_for_exact_values_and_only_the_main_one_writes(main, tmp_path):
+    """A model that is sharded runs on all processes or hangs."""
+    state, control = TrainerState(is_world_process_zero=main), TrainerControl()
+    asked = iter([0.25, 0.5])
+    log = ProgressLog(tmp_path, lambda: {"exact/max_at_1": next(asked)})
     log.on_train_begin(None, state, control)
     state.log_history.append({"loss": 1.0, "step": 1})
     log.on_log(None, state, control)
-    table = pd.read_csv(tmp_path / "progress.csv")
-    assert table["exact/max_at_1"].tolist() == [0.25, 0.25]
+    assert next(asked, None) is None
+    files = list(tmp_path.iterdir())
+    assert len(files) == main
+    if main:
+        assert pd.read_csv(files[0])["exact/max_at_1"].tolist() == [0.25, 0.5]

@@ -383,22 +383,25 @@ def test_the_same_seed_trains_the_same_model(watched):
     assert not all(map(torch.equal, first, other))
 
 
-@pytest.mark.slow
-def test_groups_that_straddle_two_processes(tmp_path):
-    """Twelve rows a process, groups of eight: the second of three groups lies on both."""
-    script = Path(__file__).with_name("two_processes.py")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
-    launcher += ["--master_port=0", "--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0"]
+def two_processes(folder: Path, *launcher: str) -> list[dict]:
+    """What each of two processes saw; ``launcher`` is what runs the script under torchrun."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
+    torchrun += ["--master_port=0", "--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0"]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    script = Path(__file__).with_name("two_processes.py")
     result = subprocess.run(
-        [*launcher, str(script), str(tmp_path)],
+        [*torchrun, *launcher, str(script), str(folder)],
         env=environment,
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert result.returncode == 0, result.stderr[-3000:]
-    ranks = [json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
+    return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def check_straddling(ranks: list[dict]) -> None:
+    """Twelve rows a process, groups of eight: the second of three groups lies on both."""
     assert [rank["world_size"] for rank in ranks] == [2, 2]
     for step in (0, 1):
         prompts = [{row[0] for row in rank["rows"][step]} for rank in ranks]
@@ -408,3 +411,32 @@ def test_groups_that_straddle_two_processes(tmp_path):
     assert ranks[0]["solved"] == ranks[1]["solved"] != []
     assert ranks[0]["metrics"] == ranks[1]["metrics"]
     assert ranks[0]["weights"] == ranks[1]["weights"]
+
+
+@pytest.fixture(scope="module")
+def on_two(tmp_path_factory):
+    return two_processes(tmp_path_factory.mktemp("two"))
+
+
+@pytest.mark.slow
+def test_groups_that_straddle_two_processes(on_two):
+    check_straddling(on_two)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_a_model_sharded_by_fsdp2_learns_the_same(precision, on_two, tmp_path):
+    """Under TRL's fsdp2.yaml, which is bf16; in float32 it must be the run that is not sharded."""
+    launcher = Path(__file__).with_name("fsdp2_on_cpu.py")
+    sharded = two_processes(tmp_path, str(launcher), precision)
+    check_straddling(sharded)
+    assert [rank["sharded"] for rank in [*on_two, *sharded]] == [False, False, True, True]
+    assert {rank["precision"] for rank in sharded} == {precision}
+    assert sharded[0]["weights"].keys() == on_two[0]["weights"].keys()
+    for rank, same in zip(sharded, on_two, strict=True):
+        answers = [[row[:2] for row in run["rows"][0]] for run in (rank, same)]
+        assert answers[0] == answers[1]
+        if precision == "no":
+            assert rank["rows"] == same["rows"]
+            for name, weights in same["weights"].items():
+                assert rank["weights"][name] == pytest.approx(weights, rel=1e-4, abs=1e-6)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
+from torch.distributed.tensor import DTensor
 
 from pkpo_sandbox.gemma2 import PKPOConfig, PKPOTrainer
 from pkpo_sandbox.gemma2.metrics import SolvedProblems
@@ -25,6 +26,12 @@ class Watched(PKPOTrainer):
         advantages = inputs["advantages"].tolist()
         seen["rows"].append(list(zip(prompts, answers, advantages, strict=True)))
         return super()._compute_loss(model, inputs)
+
+
+def whole(parameter: torch.Tensor) -> list[float]:
+    parameter = parameter.detach()
+    whole = parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
+    return whole.flatten().tolist()
 
 
 torch.set_num_threads(1)
@@ -57,7 +64,9 @@ seen |= {
     "world_size": trainer.accelerator.num_processes,
     "solved": solved.solved,
     "metrics": [[log[name] for name in names] for log in trainer.state.log_history[:-1]],
-    "weights": sum(p.detach().double().abs().sum().item() for p in model.parameters()),
+    "precision": trainer.accelerator.mixed_precision,
+    "sharded": all(isinstance(p, DTensor) for p in trainer.model.parameters()),
+    "weights": {name: whole(p) for name, p in trainer.model.named_parameters()},
 }
 path = folder / f"rank-{trainer.accelerator.process_index}.json"
 path.write_text(json.dumps(seen))
