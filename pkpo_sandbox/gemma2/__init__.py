@@ -26,9 +26,10 @@ def require_extra(extra: str = "gemma2") -> None:
     :raises ImportError: naming what is missing and what to install
     """
     if missing := [name for name in _PACKAGES[extra] if find_spec(name) is None]:
+        pins = "" if extra == "vllm" else "-c constraints.txt "  # vLLM needs an older numpy
         raise ImportError(
             f"{', '.join(missing)} not installed: this needs the extra {extra}, "
-            f"pip install -c constraints.txt -e '.[{extra}]'"
+            f"pip install {pins}-e '.[{extra}]'"
         )
 
 

@@ -98,8 +98,39 @@ def prepare(config: DictConfig) -> tuple[GemmaConfig, Any, Any]:
     model = instantiate(settings.model, _convert_="all")
     task = instantiate(settings.task, _convert_="all")
     task.check(settings.data, model)
+    if settings.training.get("beta") and not hasattr(model, "path"):
+        raise ValueError(
+            "training.beta keeps the policy near the model at model.path, and model=tiny has "
+            "none: leave it out, or take a pretrained model"
+        )
+    if settings.training.get("beta") and getattr(model, "revision", None) is not None:
+        raise ValueError(
+            "training.beta keeps the policy near the model at model.path, but TRL would take that "
+            f"of the default revision, not {model.revision}: give a folder with the weights instead"
+        )
     model.check(use_cpu=bool(settings.training.get("use_cpu")))
+    if settings.training.get("use_vllm"):
+        check_engine(settings.training, model)
     return settings, model, task
+
+
+def check_engine(training: dict[str, Any], model: Any) -> None:
+    """Refuse vLLM where it cannot follow the policy.
+
+    :raises ValueError: with the reason
+    """
+    from pkpo_sandbox.gemma2.models import TinyGemma2
+
+    if isinstance(model, TinyGemma2):
+        raise ValueError(
+            "training.use_vllm=true needs a model in a folder, which vLLM loads, and model=tiny is "
+            "made on the spot: leave use_vllm out"
+        )
+    if training.get("use_cpu"):
+        raise ValueError(
+            "training.use_vllm=true needs a GPU: on a CPU vLLM packs the weights as it loads them "
+            "and takes no newer ones. Leave use_vllm or use_cpu out"
+        )
 
 
 def training_arguments(settings: GemmaConfig, folder: Path) -> Any:
@@ -110,6 +141,11 @@ def training_arguments(settings: GemmaConfig, folder: Path) -> Any:
 
     from pkpo_sandbox.gemma2.config import PKPOConfig
 
+    for key, value in settings.training.items():
+        default = getattr(PKPOConfig, key, None)
+        if isinstance(value, str) and isinstance(default, int | float):
+            kind = "true or false" if isinstance(default, bool) else "a number"
+            raise ValueError(f"training.{key}={value!r} must be {kind}")
     # TRL 1.16 uses a name that transformers 5.23 calls old.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
     if settings.training.get("disable_tqdm"):
@@ -140,10 +176,11 @@ def learned(
     from pkpo_sandbox.gemma2.trainer import PKPOTrainer
 
     with readable(ValueError, OSError):
-        # 1. the model, the data, and what the task does before reinforcement learning
+        # 1. the data, the model, and what the task does before reinforcement learning
+        parts = task.load(data)
         policy, tokenizer, lora = model.load(arguments.seed)
         limit = policy.config.max_position_embeddings - arguments.max_completion_length
-        train_set, test_set = (fitting(part, tokenizer, limit) for part in task.load(data))
+        train_set, test_set = (fitting(part, tokenizer, limit) for part in parts)
         task.warm_up(policy, tokenizer, arguments.seed)
         # 2. the trainer, which logs to progress.csv in place of the terminal
         trainer = PKPOTrainer(
@@ -180,10 +217,13 @@ def fitting(dataset: Any, tokenizer: Any, limit: int) -> Any:
 
 
 def last_checkpoint(folder: str) -> str | None:
-    """Where an interrupted run left off, None if it has not been run before."""
-    from transformers.trainer_utils import get_last_checkpoint
+    """Where an interrupted run left off, None if it has not been run before.
 
-    return get_last_checkpoint(folder) if Path(folder).is_dir() else None
+    The state is what a checkpoint writes last: one without it was cut off itself.
+    """
+    complete = [path.parent for path in Path(folder).glob("checkpoint-[0-9]*/trainer_state.json")]
+    step = {str(path): int(path.name.rpartition("-")[2]) for path in complete}
+    return max(step, key=lambda path: step[path], default=None)
 
 
 def device(arguments: Any) -> str:

@@ -2,6 +2,7 @@
 # (TRL is an optional extra: types are checked where it is installed.)
 """Settings of PKPO on TRL: those of GRPO, an objective, and a guard around the estimator."""
 
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,9 @@ from trl.trainer.grpo_config import GRPOConfig
 
 from pkpo_sandbox.gemma2.objective import Objective
 
-HARMLESS = {"stop", "stop_strings", "stop_token_ids", "use_cache"}  # of generation_kwargs
+HARMLESS = {"use_cache"}  # of generation_kwargs
+OF_VLLM = {"stop", "stop_token_ids"}  # the same, which the other engine knows nothing of
+IID = "the group must be an i.i.d. sample of the policy that is trained"
 
 
 @dataclass
@@ -54,6 +57,13 @@ class PKPOConfig(GRPOConfig):
             )
         self._refuse_bias()
         self.make_objective().check(self.num_generations)
+        try:
+            pickle.dumps((self.k, self.objective_kwargs))
+        except Exception as error:
+            raise ValueError(
+                f"{error}, but checkpoints hold the settings: give a schedule of "
+                "pkpo_sandbox.schedules, or a function or class at the top level of a module"
+            ) from None
 
     def make_objective(self) -> Objective:
         """The objective that these settings describe."""
@@ -73,8 +83,8 @@ class PKPOConfig(GRPOConfig):
 
     def _refuse_bias(self) -> None:
         """Each setting: what it must be, and what it would do to the estimate."""
-        iid = "the group must be an i.i.d. sample of the policy that is trained"
-        extra = sorted(set(self.generation_kwargs or {}) - HARMLESS)
+        harmless = HARMLESS | OF_VLLM if self.use_vllm else HARMLESS
+        extra = sorted(set(self.generation_kwargs or {}) - harmless)
         for name, allowed, reason in (
             (
                 "loss_type",
@@ -92,11 +102,13 @@ class PKPOConfig(GRPOConfig):
                 (False,),
                 "it drops attempts from the group by what they are; give truncated ones reward 0",
             ),
-            ("top_p", (1.0,), iid),
-            ("top_k", (0,), iid),
-            ("min_p", (None, 0.0), iid),
-            ("repetition_penalty", (1.0,), iid),
-            ("vllm_structured_outputs_regex", (None,), iid),
+            ("top_p", (1.0,), IID),
+            ("top_k", (0,), IID),
+            ("min_p", (None, 0.0), IID),
+            ("repetition_penalty", (1.0,), IID),
+            ("vllm_structured_outputs_regex", (None,), IID),
+            ("neftune_noise_alpha", (None,), "its noise differs between sampling and training"),
+            ("remove_unused_columns", (False,), "it drops the column that tells problems apart"),
             ("top_entropy_quantile", (1.0,), "it drops the gradient of all other tokens"),
             ("off_policy_mask_threshold", (None,), "it drops attempts by the sign of their weight"),
             (
@@ -109,8 +121,24 @@ class PKPOConfig(GRPOConfig):
             if value not in allowed:
                 choices = " or ".join(map(repr, allowed))
                 raise ValueError(f"{name}={value!r} must be {choices}: {reason}")
+        bounds = (self.epsilon, self.epsilon_high or 0)
+        if min(bounds) < 0 or (self.delta is not None and self.delta < 1):
+            raise ValueError(
+                f"epsilon={self.epsilon}, epsilon_high={self.epsilon_high} and delta={self.delta} "
+                "clip a ratio of 1, that of a fresh answer, whose gradient would be 0: give "
+                "epsilons of at least 0 and a delta of at least 1"
+            )
+        if self.max_completion_length is None:
+            raise ValueError("max_completion_length=None must be a number: it bounds the answers")
+        if self.max_steps == 0:
+            raise ValueError("max_steps=0 trains nothing: give at least 1, or -1 to count epochs")
+        if self.use_transformers_continuous_batching and (self.bf16 or self.fp16):
+            raise ValueError(
+                "use_transformers_continuous_batching casts the trained weights to 16 bits to "
+                "generate, which rounds small updates away: leave it out, or set bf16=False"
+            )
         if extra:
             raise ValueError(
                 f"generation_kwargs sets {', '.join(extra)}, but may hold only "
-                f"{', '.join(sorted(HARMLESS))}: {iid}"
+                f"{', '.join(sorted(harmless))}: {IID}"
             )

@@ -75,6 +75,20 @@ class SolvedProblems(TrainerCallback, ExportableState):
         return {"args": {"n_problems": self.n_problems}, "attributes": {"solved": self.solved}}
 
 
+class PromptOrder(TrainerCallback):
+    """Gives a resumed run the prompts that come next.
+
+    TRL draws the order of each epoch from a generator that checkpoints do not hold, and would
+    begin again with that of the first.
+    """
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        batches = kwargs["train_dataloader"].batch_sampler
+        sampler = getattr(batches, "batch_sampler", batches).sampler  # several processes wrap it
+        for _ in range(int(state.epoch or 0)):
+            next(iter(sampler))
+
+
 class ProgressLog(TrainerCallback):
     """Writes ``progress.csv``: a row for each logged update, whole at every moment.
 
@@ -108,13 +122,14 @@ def progress(log_history: list[dict[str, float]]) -> pd.DataFrame:
     rows: dict[int, dict[str, float]] = {}
     for entry in log_history:
         row = rows.setdefault(int(entry["step"]), {})
-        row.update({_column(name): value for name, value in entry.items()})
+        # The trainer's mean loss at the end leaves out what came before a resumption.
+        row.update({_column(name): entry[name] for name in entry if name != "train_loss"})
     return pd.DataFrame(list(rows.values())).sort_index(axis=1)
 
 
 def _column(name: str) -> str:
-    if name in ("step", "train_loss"):
-        return {"step": "train/n_updates", "train_loss": "train/mean_loss"}[name]
+    if name == "step":
+        return "train/n_updates"
     if name == "step_time":
         return "time/step_time"
     for prefix, scope in (("eval_", "eval/"), ("train_", "time/")):

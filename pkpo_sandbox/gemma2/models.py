@@ -16,6 +16,7 @@ class TinyGemma2:
     Its tokenizer knows the numbers below ``numbers``, one token each, separated by blanks.
 
     :param numbers: size of the vocabulary without the four special tokens
+    :raises ValueError: for sizes that make no model
     """
 
     numbers: int = 700
@@ -24,6 +25,20 @@ class TinyGemma2:
     num_attention_heads: int = 4
     num_key_value_heads: int = 2
     intermediate_size: int = 128
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(size, int) and size > 0 for size in vars(self).values()):
+            raise ValueError(f"{self} has sizes that are not integers above 0")
+        if self.hidden_size % (2 * self.num_attention_heads):
+            raise ValueError(
+                f"hidden_size={self.hidden_size} must be a multiple of twice "
+                f"num_attention_heads={self.num_attention_heads}"
+            )
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError(
+                f"num_attention_heads={self.num_attention_heads} must be a multiple of "
+                f"num_key_value_heads={self.num_key_value_heads}"
+            )
 
     def check(self, use_cpu: bool) -> None:
         """Nothing can be missing: there are no weights to find, and a CPU will do."""

@@ -65,11 +65,9 @@ class Objective:
         :return: (groups, n)
         """
         values = self.values(progress_remaining)
-        # loo_minus_one and its kin compare attempts; loo draws its k without attempt i.
-        least = max(values.get("k", 1) + (values.get("baseline") == "loo"), 2)
         weights = torch.zeros_like(rewards)
         for _, mask, group in by_size(rewards):
-            if group.shape[-1] == rewards.shape[-1] or group.shape[-1] >= least:
+            if group.shape[-1] == rewards.shape[-1] or group.shape[-1] >= _least(values):
                 transformed = self.transform(group, **values)
                 if transformed.shape != group.shape:
                     raise ValueError(
@@ -89,6 +87,11 @@ class Objective:
                 self.weights(torch.zeros(1, n), 1 - percent / 100)
             except ValueError as error:
                 raise ValueError(f"objective={self.name!r}, at {percent} %: {error}") from error
+
+
+def _least(values: dict[str, Any]) -> int:
+    """Attempts to compare with each other; loo draws its k without attempt i."""
+    return max(values.get("k", 1) + (values.get("baseline") == "loo"), 2)
 
 
 def by_size(rewards: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

@@ -8,13 +8,22 @@ import torch
 from accelerate.utils import gather
 from datasets import Dataset
 from torch import Tensor
-from transformers import TrainerCallback
+from transformers import TrainerCallback, set_seed
+from transformers.trainer_utils import has_length
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from pkpo_sandbox.gemma2.config import PKPOConfig
-from pkpo_sandbox.gemma2.metrics import SolvedProblems, best_of, group_metrics
+from pkpo_sandbox.gemma2.config import IID, PKPOConfig
+from pkpo_sandbox.gemma2.metrics import PromptOrder, SolvedProblems, best_of, group_metrics
 
 PROBLEM = "problem_index"  # the column by which a row of the training set is known
+# Of a model's generation_config: what bends its distribution, and TRL leaves in force.
+BENT = (
+    "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff", "guidance_scale",
+    "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "encoder_repetition_penalty",
+    "bad_words_ids", "suppress_tokens", "begin_suppress_tokens", "sequence_bias",
+    "exponential_decay_length_penalty", "min_length", "min_new_tokens", "num_beams",
+    "penalty_alpha", "watermarking_config",
+)  # fmt: skip
 
 
 class PKPOTrainer(GRPOTrainer):
@@ -36,7 +45,8 @@ class PKPOTrainer(GRPOTrainer):
     :param args: the settings
     :param train_dataset: rows with a ``prompt``; one row is one problem
     :param kwargs: of ``GRPOTrainer``: ``eval_dataset``, ``processing_class``, ``peft_config``, ...
-    :raises ValueError: if the settings are not a ``PKPOConfig``, or the data do not fill a batch
+    :raises ValueError: if the settings are not a ``PKPOConfig``, the data do not fill a batch, or
+        the model samples answers from another distribution than the one that is trained
     """
 
     args: PKPOConfig
@@ -62,9 +72,13 @@ class PKPOTrainer(GRPOTrainer):
             reward_funcs=reward_funcs,
             args=args,
             train_dataset=train_dataset.add_column(PROBLEM, list(range(self.n_problems))),
-            callbacks=[*(callbacks or []), SolvedProblems(self.n_problems)],
+            callbacks=[*(callbacks or []), PromptOrder(), SolvedProblems(self.n_problems)],
             **kwargs,
         )
+        _check_sampling(self.model)
+        if args.use_vllm and args.vllm_mode == "colocate":
+            # The engine has set this process's seeds to its own number, whatever args.seed is.
+            set_seed(args.seed + self.accelerator.process_index // args.vllm_tensor_parallel_size)
 
     def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
         self._reward_parts = super()._calculate_rewards(*args, **kwargs)
@@ -99,11 +113,21 @@ class PKPOTrainer(GRPOTrainer):
                 metrics["max_at_k"] = best_of(rewards, values["k"]).tolist()
                 self._metrics["train"]["k"] = [values["k"]]
             self._metrics["train"]["rollout/solved"] = [self._solve(inputs, rewards)]
+        new = None if training else self._unmeasured()
         for name, per_group in metrics.items():
             # TRL's log averages these lists, and so weighs all groups of a logging step alike.
             key = f"rollout/{name}" if training else name
-            self._metrics["train" if training else "eval"][key].extend(per_group)
+            self._metrics["train" if training else "eval"][key].extend(per_group[:new])
         return output
+
+    def _unmeasured(self) -> int | None:
+        """How many problems an evaluation has still to come.
+
+        Several processes fill up their last batch with problems that were measured before.
+        """
+        handler: Any = self.callback_handler
+        data = handler.eval_dataloader.dataset
+        return len(data) - len(self._metrics["eval"]["max_at_1"]) if has_length(data) else None
 
     def _remaining(self) -> float:
         """The part of training still to come, a function of the step alone: resume-safe."""
@@ -170,6 +194,23 @@ def _check_evaluation(args: PKPOConfig) -> None:
         )
 
 
+def _check_sampling(model: Any) -> None:
+    """TRL generates with dropout on, and by what it leaves open in the model's own settings."""
+    dropout = [part.p for part in model.modules() if isinstance(part, torch.nn.Dropout)]
+    if max([getattr(model.config, "attention_dropout", 0.0), *dropout]) > 0:
+        raise ValueError(
+            "the model has dropout, drawn anew between sampling an answer and training on it, "
+            "which biases the estimate: set disable_dropout=True, and attention_dropout=0 in its "
+            "config"
+        )
+    own = vars(model.generation_config)
+    if bent := [name for name in BENT if own.get(name) not in (None, 0, 1, [])]:
+        raise ValueError(
+            f"the model's generation_config sets {', '.join(bent)}, which TRL leaves in force, but "
+            f"{IID}: set it to None"
+        )
+
+
 def _check_data(args: PKPOConfig, train_dataset: Any) -> None:
     if not isinstance(train_dataset, Dataset):
         raise ValueError(
@@ -185,4 +226,10 @@ def _check_data(args: PKPOConfig, train_dataset: Any) -> None:
             f"train_dataset has {len(train_dataset)} prompts, but a generation batch takes "
             f"{prompts} and TRL would train on none: lower per_device_train_batch_size, "
             "gradient_accumulation_steps or generation_batch_size"
+        )
+    if not args.shuffle_dataset and len(train_dataset) % prompts:
+        raise ValueError(
+            f"shuffle_dataset=False would never reach the last {len(train_dataset) % prompts} of "
+            f"{len(train_dataset)} prompts, as a batch takes {prompts}: leave it out, or give a "
+            "multiple of that"
         )

@@ -132,9 +132,20 @@ def test_an_interrupted_run_continues_from_its_checkpoint(tmp_path, monkeypatch)
             run_here(tmp_path / "cut", *settings)
     resumed = run_here(tmp_path / "cut", *settings)
     tables = [pd.read_csv(folder / "progress.csv") for folder in (whole, resumed)]
-    kept = [name for name in tables[0] if "time/" not in name and name != "train/mean_loss"]
+    kept = [name for name in tables[0] if "time/" not in name]
     pd.testing.assert_frame_equal(tables[0][kept], tables[1][kept])
     assert tables[1]["train/k"].dropna().tolist() == [8, 8, 1, 1]
+
+
+def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path):
+    """Killed while it wrote: of what it writes, the state comes last."""
+    assert app.last_checkpoint(str(tmp_path / "none")) is None
+    for step in (90, 100):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").touch()
+    (tmp_path / "checkpoint-110").mkdir()
+    (tmp_path / "checkpoint-110" / "model.safetensors").touch()
+    assert app.last_checkpoint(str(tmp_path)) == str(tmp_path / "checkpoint-100")
 
 
 @pytest.mark.parametrize("objective", options("objective"))
@@ -181,6 +192,8 @@ def test_every_experiment_composes_and_sweeps(experiment):
         (["seed=-1"], "seed=-1 must be at least 0"),
         (["+training.foo=1"], "unexpected keyword argument 'foo'"),
         (["+training.seed=1"], "training.seed is set elsewhere"),
+        (["training.max_steps=many"], "training.max_steps='many' must be a number"),
+        (["+training.beta=0.01"], "training.beta keeps the policy near the model at model.path"),
         (["+training.loss_type=grpo"], "loss_type='grpo' must be 'dr_grpo' or 'luspo'"),
         (["objective.k=32"], "k = 32 exceeds n = 16"),
         (["task=math"], "model=tiny reads numbers only"),
@@ -190,6 +203,9 @@ def test_every_experiment_composes_and_sweeps(experiment):
         (["model=gemma2_2b_it", "task=arc"], "task=arc needs data.path="),
         (["experiment=paper_math"], "task=math needs data.path="),
         (["model=gemma2_2b_it", "task=arc", "data.path=/nowhere"], "neither a folder with .json"),
+        (["model.numbers=many"], "has sizes that are not integers above 0"),
+        (["model.hidden_size=63"], "hidden_size=63 must be a multiple of twice num_attention"),
+        (["model.num_key_value_heads=3"], "must be a multiple of num_key_value_heads=3"),
         (["task.warm_up=3"], "Could not override 'task.warm_up'"),
         (["model=nope"], "Could not find 'model/nope'"),
         (["objective._target_=no.such"], "cannot be imported"),
@@ -224,6 +240,18 @@ def test_missing_weights_and_gpu_are_said_before_anything_is_loaded(tmp_path, mo
         run_here(tmp_path / "runs", *command, "+training.use_cpu=true", "model.path=/nowhere")
     with pytest.raises(HydraException, match="does not apply Gemma-2's soft-capping"):
         run_here(tmp_path / "runs", *command, "model.attn_implementation=sdpa")
+
+
+@pytest.mark.parametrize("mode", ["colocate", "server"])
+def test_vllm_is_refused_where_it_cannot_follow_the_policy(mode, tmp_path, monkeypatch):
+    monkeypatch.setattr(app, "require_extra", lambda extra="gemma2": None)
+    monkeypatch.setattr(PretrainedGemma2, "check", lambda self, use_cpu: None)
+    with pytest.raises(HydraException, match=r"needs a model in a folder.* model=tiny"):
+        run_here(tmp_path, "+training.use_vllm=true", f"+training.vllm_mode={mode}")
+    command = ["model=gemma2_2b_it", "task=arc", f"data.path={puzzle(tmp_path)}"]
+    command += ["training.use_vllm=true", f"training.vllm_mode={mode}", "+training.use_cpu=true"]
+    with pytest.raises(HydraException, match=r"use_vllm=true needs a GPU: on a CPU vLLM packs"):
+        run_here(tmp_path, *command)
 
 
 @pytest.mark.parametrize("lora", [False, True])
@@ -347,7 +375,7 @@ def test_two_processes_run_the_app_under_fsdp2(tmp_path):
     (folder / "summary.json").unlink()
     assert on_two_processes(tmp_path, *command) == folder
     resumed = pd.read_csv(folder / "progress.csv")
-    kept = [c for c in whole if not c.startswith("time/") and c != "train/mean_loss"]
+    kept = [c for c in whole if not c.startswith("time/")]
     pd.testing.assert_frame_equal(resumed[kept], whole[kept])
     again, *_ = PretrainedGemma2(str(folder / "model")).load(seed=0)
     for a, b in zip(model.parameters(), again.parameters(), strict=True):

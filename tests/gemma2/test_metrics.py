@@ -58,7 +58,6 @@ def test_a_log_becomes_one_row_an_update_under_the_sandboxs_names():
         "time/step_time": 0.1,
         "eval/pass_at_8": 0.4,
         "time/runtime": 5.0,
-        "train/mean_loss": 0.7,
     }
 
 

@@ -96,6 +96,25 @@ def test_the_factor_task_refuses_what_it_cannot_do():
         FactorTask().check(DataPaths(), REAL)
     with pytest.raises(ValueError, match="8 probabilities that add up to 1"):
         FactorTask(prior=(1.0,))
+    with pytest.raises(ValueError, match="8 probabilities that add up to 1"):
+        FactorTask(prior=(1.1, -0.1, 0, 0, 0, 0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"low": 1}, "low=1 must be at least 2 and below high=700"),
+        ({"low": 700}, "low=700 must be at least 2 and below high=700"),
+        ({"low": 30, "high": 40, "n_easy": 6}, "n_easy=6 must be between 0 and the 5 even numbers"),
+        ({"low": 31, "high": 41, "n_easy": 6}, "n_easy=6 must be between 0 and the 5 even numbers"),
+        ({"warm_up_steps": -1}, "warm_up_steps=-1 must be at least 0"),
+        ({"warm_up_batch": 0}, "warm_up_batch=0 at least 1"),
+        ({"warm_up_lr": 0.0}, "warm_up_lr=0.0 above 0"),
+    ],
+)
+def test_the_factor_task_refuses_numbers_out_of_range(given, message):
+    with pytest.raises(ValueError, match=message):
+        FactorTask(**given)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +123,12 @@ def test_the_factor_task_refuses_what_it_cannot_do():
         ("so \\boxed{12}.", "12"),
         ("\\boxed{1} no, \\boxed{\\frac{1}{2}}", "\\frac{1}{2}"),
         ("\\boxed{\\{1, 2\\}}", "\\{1, 2\\}"),
+        ("\\boxed{\\begin{array}1\\\\{-2}\\end{array}}", "\\begin{array}1\\\\{-2}\\end{array}"),
+        ("\\boxed{3}, so $\\boxed 7$.", "7"),
+        ("\\boxed 2.5.", "2.5"),
+        ("\\boxed {5}", "5"),
+        ("\\boxed{1}, then \\fbox{A}", "A"),
+        ("\\boxed{\\boxed{5}}", "5"),
         ("the answer is 12", None),
         ("cut off \\boxed{\\frac{1}{", None),
     ],
@@ -147,6 +172,9 @@ def test_math_prefers_the_column_answer(tmp_path):
     pd.DataFrame(rows).to_parquet(tmp_path / "x.parquet")
     train, _ = MathTask().load(DataPaths(str(tmp_path)))
     assert train["gold"] == ["7", "8"]
+    pd.DataFrame({"problem": ["a", "b"], "answer": [33, 204]}).to_parquet(tmp_path / "x.parquet")
+    train, _ = MathTask().load(DataPaths(str(tmp_path)))
+    assert train["gold"] == ["33", "204"]
 
 
 @pytest.mark.parametrize(
@@ -160,6 +188,10 @@ def test_math_prefers_the_column_answer(tmp_path):
         ("12", "13", 0),
         ("12", "", 0),
         ("12", "\\frac{", 0),
+        ("50\\%", "50", 1),
+        ("50\\%", "50\\ %", 1),
+        ("12.5\\%", "\\frac{25}{2}", 1),
+        ("50\\%", "0.5", 0),
     ],
 )
 def test_equivalent_answers(gold, answer, score):
@@ -194,6 +226,8 @@ def slow_or_deadly(gold: str, answer: str) -> float:
     """For the verifier: an answer says what happens to its worker."""
     if answer == "sleep":
         time.sleep(60)
+    while answer == "spin":
+        pass
     if answer == "die":
         import os
 
@@ -225,6 +259,18 @@ def test_workers_that_hang_die_or_raise_cost_their_own_answer_alone():
     finally:
         verifier.close()
     assert not any(worker.is_alive() for worker in workers)
+
+
+@pytest.mark.slow
+def test_a_worker_whose_parent_was_killed_does_not_spin_for_ever():
+    worker = Verifier(slow_or_deadly, workers=1, seconds=0.5)._start()
+    try:
+        assert worker.pipe.recv() is None
+        worker.pipe.send(("a", "spin"))
+        worker.process.join(30)
+        assert not worker.process.is_alive()
+    finally:
+        worker.stop()
 
 
 def test_a_verifier_without_workers_or_time_is_refused():

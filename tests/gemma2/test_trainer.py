@@ -15,6 +15,7 @@ from transformers import TrainerCallback
 from trl import GRPOTrainer
 
 from pkpo_sandbox.gemma2.metrics import SolvedProblems
+from pkpo_sandbox.gemma2.models import TinyGemma2
 from pkpo_sandbox.schedules import Step
 
 from .conftest import LENGTH, by_definition, grouped, reward, score
@@ -201,6 +202,32 @@ def test_lora_trains_its_adapters_alone(watched):
     assert all("lora_" in name for name in changed)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("min_p", 0.9), ("typical_p", 0.2), ("no_repeat_ngram_size", 2), ("suppress_tokens", [5])],
+)
+def test_what_a_model_brings_along_must_not_bend_its_sampling(watched, monkeypatch, name, value):
+    original = TinyGemma2.load
+
+    def load(self, seed):
+        model, *rest = original(self, seed)
+        setattr(model.generation_config, name, value)
+        return model, *rest
+
+    monkeypatch.setattr(TinyGemma2, "load", load)
+    with pytest.raises(ValueError, match=rf"generation_config sets {name}.* i\.i\.d\. sample"):
+        watched()
+
+
+def test_dropout_is_refused_unless_it_is_off(watched):
+    from peft import LoraConfig
+
+    lora = LoraConfig(r=4, target_modules="all-linear", lora_dropout=0.1, task_type="CAUSAL_LM")
+    with pytest.raises(ValueError, match=r"dropout, drawn anew .* set disable_dropout=True"):
+        watched(trainer={"peft_config": lora})
+    watched(trainer={"peft_config": lora}, disable_dropout=True).train()
+
+
 class StandIn:
     """In place of TRL's vLLM engine: samples from the trained model, one token at a time."""
 
@@ -246,12 +273,30 @@ def test_a_vllm_engine_generates_and_the_weights_are_the_same(watched, monkeypat
         )
 
 
-def test_a_resumed_run_is_the_run_that_was_not_interrupted(watched):
+def test_the_seed_outlives_that_of_an_engine_in_the_same_process(watched, monkeypatch):
+    from trl.trainer import grpo_trainer
+
+    class Seeded(StandIn):  # as vLLM is, with the rank of the process
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            torch.manual_seed(0)
+
+    monkeypatch.setattr(grpo_trainer, "VLLMGeneration", Seeded)
+    draws = []
+    for seed in (1, 2, 1):
+        watched(use_vllm=True, seed=seed)
+        draws.append(torch.rand(4).tolist())
+    assert draws[0] == draws[2] != draws[1]
+
+
+@pytest.mark.parametrize("at", [3, 4, 5])
+def test_a_resumed_run_is_the_run_that_was_not_interrupted(watched, at):
+    """Within the first epoch of four updates, at its end, and in the second."""
     settings = {"k": Step(8, 1, at=0.75), "max_steps": 6, "solved_at": 0.75}
-    whole = watched(folder="a", save_strategy="steps", save_steps=3, **settings)
+    whole = watched(folder="a", save_strategy="steps", save_steps=at, **settings)
     whole.train()
     resumed = watched(folder="b", **settings)
-    resumed.train(resume_from_checkpoint=str(Path(whole.args.output_dir) / "checkpoint-3"))
+    resumed.train(resume_from_checkpoint=str(Path(whole.args.output_dir) / f"checkpoint-{at}"))
 
     def curve(trainer):
         timings = ("step_time", "train_runtime", "train_samples_per_second", "train_loss")
@@ -264,6 +309,7 @@ def test_a_resumed_run_is_the_run_that_was_not_interrupted(watched):
         (callback,) = (c for c in callbacks if isinstance(c, SolvedProblems))
         return callback.solved
 
+    assert resumed.rows == whole.rows[at:]
     assert curve(resumed) == curve(whole)
     assert solved(resumed) == solved(whole) != []
     rates = [log["rollout/solved"] for log in curve(whole) if "rollout/solved" in log]
@@ -372,6 +418,13 @@ def test_data_that_do_not_fill_a_batch_are_refused(watched):
         watched(prompts=["1", "2"])
 
 
+def test_prompts_that_would_never_be_reached_are_refused(watched):
+    prompts = [str(i) for i in range(7)]
+    with pytest.raises(ValueError, match="would never reach the last 1 of 7 prompts"):
+        watched(prompts=prompts, shuffle_dataset=False)
+    watched(prompts=prompts[:6], shuffle_dataset=False)
+
+
 def test_the_same_seed_trains_the_same_model(watched):
     weights = []
     for seed in (1, 1, 2):
@@ -408,6 +461,12 @@ def check_straddling(ranks: list[dict]) -> None:
         assert len(prompts[0] & prompts[1]) == 1, "no group straddles the processes"
         rows = [tuple(row) for rank in ranks for row in rank["rows"][step]]
         check_advantages(rows, 4, n=8, groups=3)
+    # In evaluation a third group fills the batch: a problem that was measured before.
+    rows = [row for rank in ranks for row in rank["rows"][2]]
+    assert len(rows) == 24
+    assert len({row[0] for row in rows}) == 2
+    mean = sum(score(row[1]) for row in rows[:16]) / 16
+    assert ranks[0]["eval_max_at_1"] == pytest.approx(mean, abs=1e-6)
     assert ranks[0]["solved"] == ranks[1]["solved"] != []
     assert ranks[0]["metrics"] == ranks[1]["metrics"]
     assert ranks[0]["weights"] == ranks[1]["weights"]

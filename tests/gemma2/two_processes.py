@@ -52,11 +52,14 @@ args = PKPOConfig(
     bf16=False,
     gradient_checkpointing=False,
     disable_tqdm=True,
+    per_device_eval_batch_size=12,
     report_to="none",
     save_strategy="no",
 )
 data = Dataset.from_dict({"prompt": [str(i) for i in range(12)]})
-trainer = Watched(model, reward, args, data, processing_class=tokenizer)
+trainer = Watched(
+    model, reward, args, data, processing_class=tokenizer, eval_dataset=data.select(range(2))
+)
 trainer.train()
 (solved,) = (c for c in trainer.callback_handler.callbacks if isinstance(c, SolvedProblems))
 names = ("rollout/max_at_4", "rollout/pass_at_8", "rollout/solved", "rollout/zero_signal")
@@ -68,6 +71,7 @@ seen |= {
     "sharded": all(isinstance(p, DTensor) for p in trainer.model.parameters()),
     "weights": {name: whole(p) for name, p in trainer.model.named_parameters()},
 }
+seen["eval_max_at_1"] = trainer.evaluate()["eval_max_at_1"]
 path = folder / f"rank-{trainer.accelerator.process_index}.json"
 path.write_text(json.dumps(seen))
 trainer.accelerator.wait_for_everyone()

@@ -37,6 +37,7 @@ class FactorTask(Task):
     :param warm_up_steps: supervised updates, 0 for none
     :param warm_up_batch: prompts in each
     :param warm_up_lr: AdamW's learning rate at its start, which falls to 0
+    :raises ValueError: for numbers out of these ranges
     """
 
     low: int = 30
@@ -49,7 +50,18 @@ class FactorTask(Task):
     warm_up_lr: float = 3e-3
 
     def __post_init__(self) -> None:
-        if len(self.prior) != len(PRIMES) or abs(sum(self.prior) - 1) > 1e-6:
+        if not 2 <= self.low < self.high:
+            raise ValueError(f"low={self.low} must be at least 2 and below high={self.high}")
+        even = (self.high - 1) // 2 - (self.low - 1) // 2
+        if not 0 <= self.n_easy <= even:
+            raise ValueError(f"n_easy={self.n_easy} must be between 0 and the {even} even numbers")
+        if self.warm_up_steps < 0 or self.warm_up_batch < 1 or not self.warm_up_lr > 0:
+            raise ValueError(
+                f"warm_up_steps={self.warm_up_steps} must be at least 0, "
+                f"warm_up_batch={self.warm_up_batch} at least 1 and warm_up_lr={self.warm_up_lr} "
+                "above 0"
+            )
+        if len(self.prior) != len(PRIMES) or min(self.prior) < 0 or abs(sum(self.prior) - 1) > 1e-6:
             raise ValueError(
                 f"prior={list(self.prior)} must be {len(PRIMES)} probabilities that add up to 1, "
                 f"one for each of {PRIMES}"

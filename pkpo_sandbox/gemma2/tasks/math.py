@@ -3,6 +3,7 @@
 """MATH: problems with one final answer, scored by computer algebra (arXiv 2103.03874)."""
 
 import logging
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,8 @@ from pkpo_sandbox.gemma2.tasks.verifier import Verifier
 if TYPE_CHECKING:
     from datasets import Dataset
 
+_BOX = re.compile(r"\\(?:boxed|fbox)(?:\s*\{|\s+(?=[^\s{]))")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace is none
 INSTRUCTION = "Solve this problem step by step. Put the final answer into \\boxed{}.\n\n"
 
 
@@ -85,10 +88,12 @@ class MathTask(Task):
             )
         rows = []
         for row in table.to_dict("records"):
-            gold = row.get("answer")
-            if not isinstance(gold, str) or not gold.strip():
+            answer = row.get("answer")
+            known = isinstance(answer, str | int | float) and answer == answer  # nan is not
+            gold = str(answer).strip() if known else None
+            if not gold:
                 gold = last_boxed(str(row.get("solution", "")))
-            if gold is not None:
+            if gold:
                 extra = {name: str(row[name]) for name in ("level", "type") if name in row}
                 prompt = worded(INSTRUCTION + str(row["problem"]), self.conversational)
                 rows.append({"prompt": prompt, "gold": gold, **extra})
@@ -100,17 +105,22 @@ class MathTask(Task):
 
 
 def last_boxed(answer: str) -> str | None:
-    r"""What the last ``\boxed{...}`` of a text holds, braces balanced; None if there is none."""
-    start = answer.rfind("\\boxed{")
-    if start < 0:
+    r"""What the last box of a text holds, braces balanced; None if there is none, or it is cut off.
+
+    Boxes are ``\boxed{...}``, ``\fbox{...}`` and, as in some solutions of MATH, ``\boxed 5``.
+    """
+    boxes = list(_BOX.finditer(answer))
+    if not boxes:
         return None
-    depth, begin = 0, start + len("\\boxed{")
-    for position in range(begin - 1, len(answer)):
-        if answer[position] in "{}" and answer[position - 1] != "\\":
-            depth += 1 if answer[position] == "{" else -1
-            if depth == 0:
-                return answer[begin:position].strip()
-    return None  # cut off inside
+    rest = answer[boxes[-1].end() :]
+    if not boxes[-1][0].endswith("{"):
+        return re.split(r"[$\s]|\.(?!\d)", rest, maxsplit=1)[0] or None
+    depth = 1
+    for token in _BRACE.finditer(rest):
+        depth += {"{": 1, "}": -1}.get(token[0], 0)
+        if depth == 0:
+            return rest[: token.start()].strip()
+    return None
 
 
 def is_equivalent(gold: str, answer: str) -> float:
@@ -122,6 +132,8 @@ def is_equivalent(gold: str, answer: str) -> float:
 
     # It would warn that its own timeouts, by signal.alarm, are off.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
+    # It cannot read 50\%, which as in MATH's own grading is worth what 50 is.
+    gold, answer = (re.sub(r"\\?%", "", latex).rstrip("\\ ") for latex in (gold, answer))
     if gold == answer:
         return 1.0
     wanted, given = (

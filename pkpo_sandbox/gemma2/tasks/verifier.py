@@ -5,6 +5,7 @@ may take all memory or never end. Nothing inside the process can be trusted to s
 does not interrupt a long big-integer power), so a worker that misses its deadline is killed.
 """
 
+import math
 import multiprocessing
 import time
 from collections.abc import Callable, Sequence
@@ -91,7 +92,8 @@ class Verifier:
 
     def _start(self) -> _Worker:
         here, there = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(self.score, there), daemon=True)
+        arguments = (self.score, there, self.seconds)
+        process = self._context.Process(target=_serve, args=arguments, daemon=True)
         process.start()
         there.close()
         return _Worker(process, here, time.monotonic() + START_SECONDS)
@@ -128,16 +130,21 @@ class Verifier:
         self._workers[self._workers.index(worker)] = self._start()
 
 
-def _serve(score: Callable[[str, str], float], pipe: Connection) -> None:
-    """A worker's life: pairs in, scores out."""
+def _limit(name: str, value: int) -> None:
+    """Limit this process, where the system can: RLIMIT_AS in bytes, RLIMIT_CPU in seconds."""
     try:
         import resource
-
-        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        soft = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_BYTES, hard)
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
     except ImportError:
-        pass  # a system without such limits
+        return
+    kind = getattr(resource, name)
+    hard = resource.getrlimit(kind)[1]
+    soft = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (soft, hard))
+
+
+def _serve(score: Callable[[str, str], float], pipe: Connection, seconds: float) -> None:
+    """A worker's life: pairs in, scores out."""
+    _limit("RLIMIT_AS", MEMORY_BYTES)
     try:
         score("0", "0")  # imports what it needs
     except Exception as error:
@@ -149,6 +156,8 @@ def _serve(score: Callable[[str, str], float], pipe: Connection) -> None:
             gold, answer = pipe.recv()
         except (EOFError, KeyboardInterrupt):
             return
+        # Whoever would kill it at its deadline may have been killed itself.
+        _limit("RLIMIT_CPU", math.ceil(time.process_time() + seconds) + 1)
         try:
             pipe.send(float(score(gold, answer)))
         except Exception:
