@@ -49,7 +49,10 @@ class Task:
         """Whatever a model needs before reinforcement learning; most need nothing."""
 
     def exact(self, model: Any, tokenizer: Any) -> dict[str, float]:
-        """Exact values of a policy under ``exact/...`` names, for tasks that can compute them."""
+        """Exact values of a policy under ``exact/...`` names, for tasks that can compute them.
+
+        Asked on every process alike, for a model may be spread over them all.
+        """
         return {}
 
     def close(self) -> None:
