@@ -173,15 +173,23 @@ class GroupPolicyGradient(BaseAlgorithm):
             policy_kwargs=self.policy_kwargs,
             **{name: getattr(self, name) for name in SCHEDULED},
         )
+        settings = [*self._coefficients().values(), *(getattr(self, name) for name in SCHEDULED)]
+        if not any(map(callable, settings)):
+            self._check_moment(1.0)
+            return
         # A schedule that leaves the range at some percent is refused now, not half-way through.
         for percent in range(100, -1, -1):
             try:
-                self._weights(torch.zeros(1, self.group_size, dtype=torch.float64), percent / 100)
-                for name in SCHEDULED:
-                    if getattr(self, name) is not None:
-                        value_of(name, getattr(self, name), percent / 100)
+                self._check_moment(percent / 100)
             except ValueError as error:
                 raise ValueError(f"at {100 - percent} % of training: {error}") from error
+
+    def _check_moment(self, progress_remaining: float) -> None:
+        """Refuse coefficients and settings that are out of range at a moment of training."""
+        self._weights(torch.zeros(1, self.group_size, dtype=torch.float64), progress_remaining)
+        for name in SCHEDULED:
+            if getattr(self, name) is not None:
+                value_of(name, getattr(self, name), progress_remaining)
 
     def _now(self, name: str) -> float:
         """The clip_range or ent_coef of this moment."""
@@ -221,7 +229,8 @@ class GroupPolicyGradient(BaseAlgorithm):
 
         :param log_interval: iterations between two rows of the log, None for no log
         """
-        # The env may have been played since the last iteration: start another one.
+        # The env may have been played since the last iteration, in other groups: start another one.
+        self._assign_groups()
         self._last_obs = None
         total_timesteps, callback = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar

@@ -83,9 +83,16 @@ def interval(values: Sequence[float] | np.ndarray) -> tuple[Any, Any, Any]:
 def summarise(table: pd.DataFrame, by: str, column: str) -> pd.DataFrame:
     """Columns ``by``, mean, low, high: the seeds' estimate and interval of ``column``.
 
-    :param table: with a row for each value of ``by`` and each ``seed``
+    :param table: with a row for each value of ``by`` and each ``seed``; rows where ``column`` is
+        empty, and values of ``by`` that not all seeds have, are left out
+    :raises ValueError: if nothing is left
     """
-    seeds = table.pivot(index=by, columns="seed", values=column)
+    seeds = table.pivot(index=by, columns="seed", values=column).dropna()
+    if seeds.empty:
+        raise ValueError(
+            f"there is no {by} at which all seeds have {column}: in training logs they share "
+            "time/iterations, but time/total_timesteps only where episodes are of one length"
+        )
     mean, low, high = interval(seeds.to_numpy())
     return pd.DataFrame({by: seeds.index, "mean": mean, "low": low, "high": high})
 

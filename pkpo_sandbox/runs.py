@@ -196,13 +196,15 @@ def complete_sweep(runs: pd.DataFrame, *swept: str) -> pd.DataFrame:
     keys = [f"config.{key}" for key in swept]
     for column in runs.columns:
         if column.startswith("config.") and column not in {*keys, "config.seed", "config.name"}:
-            values = runs[column].astype(str).unique()
+            values = runs[column].map(str).unique()
             if len(values) > 1:
                 raise ValueError(
                     f"the runs differ in {column.removeprefix('config.')} ({', '.join(values)}): "
-                    "keep the sweep that you mean and move the other runs elsewhere"
+                    "name it as swept too, or keep the sweep that you mean and move the other runs "
+                    "elsewhere"
                 )
-    counts = runs.groupby([*keys, "config.seed"]).size().unstack(fill_value=0)
+    # A setting that has no such key, one of another objective, is a setting too.
+    counts = runs.groupby([*keys, "config.seed"], dropna=False).size().unstack(fill_value=0)
     for setting, row in counts.iterrows():
         for seed, count in row.items():
             if count != 1:

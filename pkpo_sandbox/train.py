@@ -137,6 +137,7 @@ def build(config: TrainConfig) -> "GroupPolicyGradient":
     from pkpo_sandbox.policies import policy_for
     from pkpo_sandbox.transforms import pkpo
 
+    check_device(config.algorithm.device)
     arguments = instantiate(dataclasses.asdict(config.algorithm), _convert_="all")
     env = group_env(config, config.algorithm.n_groups)
     arguments["policy"] = arguments["policy"] or policy_for(env.observation_space)
@@ -148,6 +149,17 @@ def build(config: TrainConfig) -> "GroupPolicyGradient":
     if transform is pkpo:
         return PKPO(**coefficients, **common)
     return GroupPolicyGradient(transform=transform, transform_kwargs=coefficients, **common)
+
+
+def check_device(device: str) -> None:
+    """Refuse a GPU that is not there: SB3 would take the CPU, and the config say otherwise."""
+    import torch
+
+    if device.partition(":")[0] == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"algorithm.device={device}, but torch finds no GPU here: write cpu, or auto for a GPU "
+            "where there is one"
+        )
 
 
 def transform_of(objective: Mapping[Any, Any]) -> Callable[..., Any]:

@@ -75,6 +75,15 @@ def test_summarise_keeps_the_order_of_its_keys():
     assert summary.to_numpy().tolist() == [[1, 5, 5, 5], [2, 0.5, 0, 1]]
 
 
+def test_summarise_keeps_to_what_all_seeds_have():
+    table = pd.DataFrame(
+        {"t": [1, 2, 3, 1, 2, 4], "seed": [0, 0, 0, 1, 1, 1], "x": [0.0, None, 1.0, 2.0, 3.0, 4.0]}
+    )
+    assert plotting.summarise(table, "t", "x").to_numpy().tolist() == [[1, 1, 0, 2]]
+    with pytest.raises(ValueError, match=r"no t at which all seeds have x: .*time/iterations"):
+        plotting.summarise(table.query("t != 1"), "t", "x")
+
+
 def test_risk_1d_lies_on_the_exact_optima():
     table = committed("risk_1d")
     columns = ["k", "seed", "theta", "theta_star", "max_at_k", "max_at_k_star"]

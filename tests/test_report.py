@@ -183,6 +183,24 @@ def test_a_line_is_the_mean_of_the_seeds_where_all_of_them_logged(tmp_path):
     np.testing.assert_allclose(drawn(tmp_path, "exact/max_at_1"), expected)
 
 
+def test_one_update_is_drawn_as_a_dot(tmp_path):
+    finished(tmp_path / "a", config())
+    group = collect.read(tmp_path)[0]
+    _, axes = plotting.subplots()
+    for metric in ("exact/max_at_1", "exact/max_at_16"):  # three rows, and one
+        drawing.draw_line(axes, group, metric, color="k")
+    assert [line.get_marker() for line in axes.lines] == ["", "o"]
+
+
+def test_of_the_values_of_k_the_one_trained_for_is_shown(tmp_path):
+    finished(tmp_path / "a", config("objective.k=8"))
+    trained = collect.read(tmp_path)[0]
+    assert drawing.spread([1, 2, 4, 8, 16], trained) == [1, 8, 16]
+    assert drawing.spread([1, 2, 4, 16], trained) == [1, 4, 16]
+    assert drawing.spread([8], trained) == [8]
+    assert drawing.spread([], trained) == []
+
+
 def test_of_many_settings_the_best_are_drawn_and_that_is_said(tmp_path):
     for k in range(1, 11):
         finished(tmp_path / f"k={k}", config(f"objective.k={k}"), final=k / 10)

@@ -71,6 +71,22 @@ def test_a_complete_sweep_comes_back_sorted():
     assert keys == [[1, 0], [1, 1], [4, 0], [4, 1]]
 
 
+def objectives(*q_seeds: int) -> pd.DataFrame:
+    """Runs of one objective with k and two seeds, and of another one with q and these seeds."""
+    others = [{"config": {"objective": {"q": 0.9}, "seed": seed}} for seed in q_seeds]
+    return pd.json_normalize([summary(4, 1), summary(4, 0), *others])
+
+
+def test_objectives_with_arguments_of_their_own_are_one_sweep():
+    keys = ["objective.k", "objective.q"]
+    found = runs.complete_sweep(objectives(1, 0), *keys)
+    assert found["config.seed"].tolist() == [0, 1, 0, 1]
+    with pytest.raises(ValueError, match=r"0 runs of .*0\.9\), seed = 1"):
+        runs.complete_sweep(objectives(0), *keys)
+    with pytest.raises(ValueError, match=r"differ in objective\.q \(nan, 0\.9\): name it as swept"):
+        runs.complete_sweep(objectives(1, 0), "objective.k")
+
+
 @pytest.mark.parametrize(
     ("summaries", "message"),
     [

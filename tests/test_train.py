@@ -190,6 +190,15 @@ def test_a_wrong_key_or_value_gives_a_readable_error(overrides, message, tmp_pat
     assert files <= {".lock", "failure.json", "failure.log"}  # nothing that looks like a result
 
 
+def test_a_gpu_that_is_not_there_is_not_replaced_by_the_cpu(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(
+        HydraException, match=r"device=cuda:0, but torch finds no GPU here: write cpu"
+    ):
+        run_here(tmp_path, "env=bandit", "algorithm.device=cuda:0")
+    assert run_here(tmp_path, "env=bandit", "algorithm.device=auto", "total_timesteps=256")
+
+
 def test_a_score_that_a_run_lacks_is_an_error_but_the_run_is_kept(train_here, tmp_path):
     with pytest.raises(
         HydraException, match=r"score=exact\.8\.nope: the summary has no 'nope' there"

@@ -122,7 +122,7 @@ def table(runs: Sequence[Run], folder: Path) -> tuple[list[str], list[list[Cell]
     keys.sort(key=lambda key: -len({shown(flat[key]) for flat in known if key in flat}))
     runs = sorted(runs, key=lambda run: ordered(run.flat, [*keys, "seed"]))
     exact = {int(k) for run in runs for k in run.summary.get("exact", {})}
-    ks = [str(k) for k in spread(sorted(exact))]
+    ks = [str(k) for k in spread(sorted(exact), runs)]
     metrics = [name for name in panels(runs) if not (ks and name.startswith("exact/max_at_"))]
     names = [short(key, "")[0] for key in keys]
     headings = ["state", *names, "seed", *(f"exact.{k}.max_at_k" for k in ks), *metrics]

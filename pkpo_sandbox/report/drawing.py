@@ -57,7 +57,7 @@ def world(run: Run) -> str:
 def panels(runs: Sequence[Run]) -> list[str]:
     """The metrics to draw: the most telling ones that were logged, at most eight.
 
-    Of max@k the smallest, the middle and the largest k if it is exact, else the first and last.
+    Of max@k those k that :func:`spread` chooses.
     """
     logs = [run.progress for run in runs if run.progress is not None]
     logged = {str(name) for log in logs for name in log if log[name].notna().any()}
@@ -68,17 +68,23 @@ def panels(runs: Sequence[Run]) -> list[str]:
         for scope in ("exact", "eval", "rollout")
     }
     entropy = [name for name in ("exact", "rollout", "train") if f"{name}/entropy" in logged][:1]
-    chosen = [f"exact/max_at_{k}" for k in spread(ks["exact"])]
+    chosen = [f"exact/max_at_{k}" for k in spread(ks["exact"], runs)]
     chosen += [name for name in ("rollout/solved",) if name in logged]
     chosen += [f"{scope}/entropy" for scope in entropy]
     for scope in ("eval", "rollout"):
-        chosen += [f"{scope}/max_at_{k}" for k in dict.fromkeys([*ks[scope][:1], *ks[scope][-1:]])]
+        chosen += [f"{scope}/max_at_{k}" for k in spread(ks[scope], runs)]
     return chosen[:MOST_PANELS]
 
 
-def spread(ks: Sequence[int]) -> list[int]:
-    """The smallest, the middle and the largest, each once."""
-    return [ks[index] for index in sorted({0, len(ks) // 2, len(ks) - 1})] if ks else []
+def spread(ks: Sequence[int], runs: Sequence[Run]) -> list[int]:
+    """The smallest, one between and the largest: between, the largest that runs were trained for.
+
+    :param ks: ascending; where none between was trained for, the middle one is chosen
+    """
+    if not ks:
+        return []
+    trained = [k for k in ks[1:-1] if any(run.flat.get("objective.k") == k for run in runs)]
+    return sorted({ks[0], max(trained, default=ks[len(ks) // 2]), ks[-1]})
 
 
 def world_curves(name: str, runs: list[Run], prefix: str) -> Plot:
@@ -178,7 +184,8 @@ def draw_line(panel: Axes, group: list[Run], metric: str, **kwargs) -> None:
     if len(updates):
         table = table[table[UPDATE].isin(updates)]
         summary = plotting.summarise(table, UPDATE, metric)
-        plotting.band(panel, summary, UPDATE, **kwargs)
+        marker = "o" if len(updates) == 1 else ""  # a line of one point is not seen
+        plotting.band(panel, summary, UPDATE, marker=marker, **kwargs)
 
 
 def fit_share(panel: Axes, metric: str) -> None:

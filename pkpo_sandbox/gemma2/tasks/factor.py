@@ -73,7 +73,8 @@ class FactorTask(Task):
         if not isinstance(model, TinyGemma2) or model.numbers < self.high:
             raise ValueError(
                 f"task=factor is worded in numbers below {self.high}, each one token of model=tiny "
-                f"with model.numbers of at least that: {model} does not read it"
+                f"with model.numbers of at least that, and {model} does not read it: choose "
+                "task=math or task=arc for it"
             )
 
     def numbers(self) -> tuple[list[int], list[int]]:
