@@ -55,7 +55,9 @@ class GroupPolicyGradient(BaseAlgorithm):
     afterwards. With ``clip_range`` the loss is PPO's clipped surrogate with w_i as advantage.
     A return is Σ_t gamma^t r_t from the start of the attempt, and has one weight for all its steps.
     What is logged as ``rollout/`` is undiscounted, as SB3's own statistics and ``eval/`` are; under
-    ``VecNormalize``, ``rollout/max_at_k`` is of the normalised rewards that are trained on.
+    ``VecNormalize``, ``rollout/max_at_k`` is of the normalised rewards that are trained on; their
+    scale moves while a group is played, if not in one wave of one-step episodes, so that weights
+    are biased until it has settled (``norm_reward=False`` leaves rewards alone).
 
     Inherits from SB3's ``BaseAlgorithm`` and implements ``_setup_model`` and ``learn``;
     overrides ``_wrap_env`` and ``set_env`` (groups), ``dump_logs``, ``_excluded_save_params`` and
@@ -155,8 +157,8 @@ class GroupPolicyGradient(BaseAlgorithm):
         check_groups(self.n_groups, self.group_size)
         self._check_settings()
         self._setup_lr_schedule()
-        self.set_random_seed(self.seed)
         self._assign_groups()
+        self.set_random_seed(self._seed_from_here())
         iterations = max(1, self._stats_window_size // self.n_groups)
         self._window: deque[tuple[torch.Tensor, np.ndarray]] = deque(maxlen=iterations)
         self.policy = self.policy_class(  # type: ignore[assignment]
@@ -164,6 +166,17 @@ class GroupPolicyGradient(BaseAlgorithm):
         ).to(self.device)
         # Dropout or batch norm in training mode would score another policy than the one that acts.
         self.policy.set_training_mode(False)
+
+    def _seed_from_here(self) -> int | None:
+        """The seed; of a loaded model that has been trained, one of its own for these timesteps.
+
+        Seeded alike again, it would play the problems, and the noise, that it has trained on.
+        """
+        if self.seed is None or self.num_timesteps == 0:
+            return self.seed
+        # A stream apart from those of GroupEvalCallback and Checkpoint, which have these numbers.
+        sequence = np.random.SeedSequence([self.seed, self.num_timesteps, 2])
+        return int(sequence.generate_state(1)[0])
 
     def _check_settings(self) -> None:
         check_settings(
@@ -198,22 +211,30 @@ class GroupPolicyGradient(BaseAlgorithm):
     @staticmethod
     def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
         if isinstance(env, str):
-            # A loaded model may have more attempts than there are columns here; not all vector
-            # envs of their own can be played so.
-            env_id, env = env, make_group_env(env)
-            if env.restarts_itself:
-                env = make_group_env(env_id, vectorization="sync")
+            # How many attempts a model has that is being loaded is not known yet.
+            env_id, env = env, make_group_env(env, n_groups=1, group_size=2)
+            env.stands_for = env_id
         if not isinstance(env, VecEnv):
             env = group_env(env)
         _check_problems(env)
         return BaseAlgorithm._wrap_env(env, verbose, monitor_wrapper)
 
-    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+    def set_env(self, env: GymEnv | str, force_reset: bool = True) -> None:
+        if isinstance(env, str):
+            env = make_group_env(env, self.n_groups, self.group_size, num_envs=self.n_envs)
         super().set_env(env, force_reset)
         self._assign_groups()
 
     def _assign_groups(self) -> None:
-        if self.env is not None and isinstance(self.env.unwrapped, GroupVecEnv):
+        if self.env is None or not isinstance(self.env.unwrapped, GroupVecEnv):
+            return
+        if (env_id := self.env.unwrapped.stands_for) is not None:
+            # load() was given an id: a column an attempt, as in the constructor.
+            self.env.close()
+            env = make_group_env(env_id, self.n_groups, self.group_size)
+            self.env = self._wrap_env(env, self.verbose)
+            self.n_envs = env.num_envs
+        else:
             self.env.unwrapped.set_groups(self.n_groups, self.group_size)
 
     def learn(
@@ -235,6 +256,10 @@ class GroupPolicyGradient(BaseAlgorithm):
         total_timesteps, callback = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
+        # An iteration's last attempts to end are its longest: keep what is reported of all of them.
+        attempts = (self._window.maxlen or 1) * self.n_groups * self.group_size
+        self.ep_info_buffer = deque(self.ep_info_buffer or (), maxlen=attempts)
+        self.ep_success_buffer = deque(self.ep_success_buffer or (), maxlen=attempts)
         callback.on_training_start(locals(), globals())
         iteration = self._n_updates // self.n_epochs if self.num_timesteps else 0
         while self.num_timesteps < total_timesteps:

@@ -72,9 +72,8 @@ class Checkpoint(BaseCallback):
         model.num_timesteps, model._n_updates = saved["num_timesteps"], saved["n_updates"]
         window = decoded(saved["window"])
         model._window.extend((returns.cpu(), lengths) for returns, lengths in window)
-        size = model._stats_window_size
-        model.ep_info_buffer = deque(decoded(saved["episodes"]), maxlen=size)
-        model.ep_success_buffer = deque(decoded(saved["successes"]), maxlen=size)
+        model.ep_info_buffer = deque(decoded(saved["episodes"]))  # learn() bounds them
+        model.ep_success_buffer = deque(decoded(saved["successes"]))
         rewind(model.logger, saved["rows"], model.num_timesteps)
         self._saved = saved
         return True

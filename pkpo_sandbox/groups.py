@@ -95,6 +95,8 @@ class GroupVecEnv(VecEnv):
     It is its own Monitor: ``info["episode"]`` is there for attempts, played to their end, and not
     for what idle columns play, so SB3's ``evaluate_policy`` counts the attempts only. (Another
     VecMonitor around it would count the episodes that are cut off, short ones rather than long.)
+    Attempts of a group share a problem, and fewer episodes than an iteration has may all be of one
+    group: where there are problems, evaluate by ``evaluate_groups`` or ``GroupEvalCallback``.
 
     A vector env that knows no other way than to restart its columns by itself, spending a step on
     it (``AutoresetMode.NEXT_STEP``, as Gymnasium's own CartPole), is played if it has one problem
@@ -110,6 +112,8 @@ class GroupVecEnv(VecEnv):
 
     def __init__(self, venv: VectorEnv) -> None:
         self.venv = venv
+        #: the id whose columns are to be made once the number of attempts is known, else None
+        self.stands_for: str | None = None
         self._base = venv.unwrapped
         #: whether the columns restart without being asked
         self.restarts_itself = venv.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED

@@ -26,6 +26,9 @@ def load_model(
 ) -> "GroupPolicyGradient":
     """The algorithm of a finished run, with its trained policy and the env of its config.
 
+    Its counters start anew: ``learn`` is another training, which begins with the run's first
+    problems. To go on where a training stopped, save and load the model as SB3 does.
+
     :param folder: of the run
     :param trusted: whether the config may name functions, classes and env modules other than this
         package's, which are then imported and called

@@ -234,7 +234,13 @@ def callbacks(config: TrainConfig) -> "list[BaseCallback]":
         chosen.append(ExactCallback(alone, metrics.exact_ks, metrics.eval_freq))
     if metrics.eval_groups > 0:
         env = group_env(config, metrics.eval_groups)
-        chosen.append(GroupEvalCallback(env, metrics.eval_groups, group_size, metrics.eval_freq))
+        # By the run's seed: the same problems and noise in all runs would hide their error, for
+        # an interval over seeds shows only what differs between them.
+        chosen.append(
+            GroupEvalCallback(
+                env, metrics.eval_groups, group_size, metrics.eval_freq, seed=config.seed
+            )
+        )
     own: Any = instantiate(config.callbacks, _convert_="all")
     for name, callback in own.items() if isinstance(own, dict) else [("_target_", own)]:
         if not isinstance(callback, BaseCallback):
@@ -264,11 +270,15 @@ def world(config: TrainConfig) -> "gymnasium.Env":
     """One scalar env of the config's kind."""
     import gymnasium
 
-    return gymnasium.make(config.env.id, **config.env.kwargs)
+    limit = config.env.max_episode_steps
+    limited = {} if limit is None else {"max_episode_steps": limit}
+    return gymnasium.make(config.env.id, **limited, **config.env.kwargs)
 
 
 def has_exact_solution(env: "gymnasium.Env") -> bool:
-    return hasattr(env.unwrapped, "exact")
+    """Whether a world knows exact values, of episodes that no time limit cuts short."""
+    limited = env.spec is not None and env.spec.max_episode_steps is not None
+    return hasattr(env.unwrapped, "exact") and not limited
 
 
 def exact(model: "GroupPolicyGradient", config: TrainConfig) -> dict[str, Any]:

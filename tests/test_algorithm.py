@@ -836,6 +836,39 @@ def test_a_loaded_model_takes_the_same_step_on_the_same_episodes(tmp_path):
     assert same(*pair)
 
 
+def test_a_loaded_model_goes_on_with_problems_and_noise_that_it_has_not_had(tmp_path):
+    def played(model) -> tuple[tuple[int, ...], ...]:
+        """Problems and actions of the next iterations."""
+        seen = Seen()
+        model.learn(4 * 16, callback=seen, reset_num_timesteps=False).save(tmp_path / "model.zip")
+        return tuple(seen.problems), tuple(seen.actions)
+
+    def again() -> PKPO:
+        return PKPO.load(tmp_path / "model.zip", env=PROBLEM_SET, device="cpu")
+
+    settings = {"k": 2, "group_size": 4, "n_groups": 4, "seed": 0, "device": "cpu"}
+    first = played(PKPO("MlpPolicy", PROBLEM_SET, **settings))
+    second = played(again())
+    kept = (tmp_path / "model.zip").read_bytes()
+    third = played(again())
+    for part in (0, 1):
+        assert len({first[part], second[part], third[part]}) == 3
+    (tmp_path / "model.zip").write_bytes(kept)
+    assert played(again()) == third  # which follow from the seed and the timesteps
+
+
+class Seen(BaseCallback):
+    """Notes the problem and the action of every attempt."""
+
+    def _on_training_start(self) -> None:
+        self.problems, self.actions = [], []
+
+    def _on_step(self) -> bool:
+        self.problems += [int(info["problem"]) for info in self.locals["infos"]]
+        self.actions += self.locals["actions"].tolist()
+        return True
+
+
 def test_a_loaded_model_trains_with_another_number_of_columns(tmp_path):
     bandit().save(tmp_path / "model.zip")
     venv = GroupVecEnv(BanditVectorEnv(3, DISABLED))
@@ -1100,9 +1133,15 @@ def test_the_entropy_coefficient_may_be_a_schedule():
 
 def test_an_env_may_be_given_by_its_id_after_loading(tmp_path):
     bandit().save(tmp_path / "model.zip")
-    model = PKPO.load(tmp_path / "model.zip", env="pkpo_envs:pkpo/Bandit-v0")
-    assert model.n_envs == 256
+    model = PKPO.load(tmp_path / "model.zip", env=BANDIT)
+    assert model.n_envs == model.get_env().num_envs == 8  # a column for each of 2 x 4 attempts
     model.learn(64)
+    assert (model.num_timesteps, model._n_updates) == (64, 8)
+    model.set_env(BANDIT)
+    assert model.learn(16).num_timesteps == 16
+    waves = PKPO.load(tmp_path / "model.zip", env=GroupVecEnv(BanditVectorEnv(3, DISABLED)))
+    waves.set_env(BANDIT)
+    assert waves.n_envs == waves.get_env().num_envs == 3  # those it was loaded with
 
 
 def test_groups_share_their_problem_also_after_the_env_was_played_in_others():

@@ -7,11 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from pkpo_sandbox import figures
-from pkpo_sandbox.figures import gradient_variance
+from pkpo_sandbox.figures import gradient_variance, risk_bandit
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -125,13 +126,22 @@ def claims() -> dict[str, str]:
         name: listed(digits.loc[name, ["pass_at_1", "pass_at_8"]])
         for name in ("k = 1", "k = 4", "k = 8", "8 then 1")
     }
-    rivals = committed("objectives").groupby("objective")["pass_at_1"].mean()
+    objectives = committed("objectives").groupby("objective")
+    rivals = objectives["pass_at_1"].mean()
     variance = committed("gradient_variance")
     slopes = [
         [gradient_variance.slope(variance, theta, k) for k in (2, 4, 8)] for theta in (0.8, 1)
     ]
     slopes = [", ".join(f"−{-value:.2f}" for value in row) for row in slopes]
+    none = variance.pivot(index=["k", "theta", "n"], columns="baseline", values="variance")
+    none = (none["none"] / none["loo_minus_one"]).groupby("k").agg(["min", "max"])
     return {
+        "optimal": f"at least {floor(bandit())} % of the best possible max@k on the bandit and "
+        f"{floor(cliff())} % on the cliff",
+        "none_1": f"{none['min'][1]:.1f} to {none['max'][1]:.0f} times that of `loo_minus_one`",
+        "none_2_4": f"{none['min'][2]:.0f} to {round(none['max'][4], -1):.0f} times for\nk = 2",
+        "none_8_16": f"{none.loc[[8, 16], 'min'].min() // 100 * 100:.0f} times or more for k = 8",
+        "solved_1": f"has solved {listed([objectives['solved'].mean()['rloo']], 2)} of the",
         "theta": f"θ = {listed(risk['theta'])} for k = 1, 2, 4, 8, 16",
         "theta_star": f"exact optima {listed(risk['theta_star'])}",
         "slopes": f"{slopes[0]} at θ = 0.8; {slopes[1]} at θ = 1",
@@ -150,6 +160,27 @@ def claims() -> dict[str, str]:
         "max_rl": f"MaxRL and TailRL {listed([rivals['max_rl']])}",
         "rs_grpo": f"RS-GRPO {listed([rivals['rs_grpo']])}",
     }
+
+
+def cliff() -> pd.Series:
+    """The share of the best possible max@k that each policy of risk_1d has."""
+    table = committed("risk_1d")
+    return table["max_at_k"] / table["max_at_k_star"]
+
+
+def bandit() -> pd.Series:
+    """The same of risk_bandit."""
+    table = committed("risk_bandit")
+    learned, best = (
+        risk_bandit.values(table, column)["max_at_k"]
+        for column in ("probability", "probability_star")
+    )
+    return learned / best
+
+
+def floor(shares: pd.Series) -> str:
+    """The least share in per cent, rounded down: what all have at least."""
+    return f"{np.floor(1e4 * shares.min()) / 100:.2f}"
 
 
 @pytest.mark.parametrize("claim", claims().values(), ids=claims())

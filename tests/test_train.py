@@ -270,6 +270,29 @@ def test_what_is_measured_can_be_chosen(train_here):
     assert not {name for name in columns if name.startswith(("eval/", "exact/", "rollout/solved"))}
 
 
+def test_exact_values_are_not_given_of_episodes_that_a_time_limit_cuts_short(train_here):
+    # After two of three digits nothing is earned, whatever the exact solution says of three.
+    folder = train_here("env=digit_sum", "env.max_episode_steps=2", SHORT, "metrics.eval_freq=1")
+    assert "exact" not in json.loads((folder / "summary.json").read_text())
+    columns = pd.read_csv(folder / "progress.csv").columns
+    assert "rollout/max_at_8" in columns
+    assert not [name for name in columns if name.startswith("exact/")]
+
+
+def test_the_evaluations_of_two_seeds_have_nothing_in_common(train_here):
+    # A policy that hardly learns: what differs is the problems and samples that it is tried on.
+    common = [
+        "env=bandit",
+        SHORT,
+        "metrics.eval_groups=4",
+        "metrics.eval_freq=1",
+        "log_interval=1",
+        "algorithm.learning_rate=1e-9",
+    ]
+    logs = [pd.read_csv(train_here(*common, f"seed={s}") / "progress.csv") for s in (0, 1)]
+    assert not np.any(logs[0]["eval/max_at_1"] == logs[1]["eval/max_at_1"])
+
+
 @pytest.mark.slow
 def test_a_module_in_the_working_directory_can_be_named(tmp_path):
     (tmp_path / "my_module.py").write_text(

@@ -97,9 +97,10 @@ def test_chosen_keys_of_dict_observations_are_normalised():
 @SIZES
 def test_monitors_fill_the_buffer_of_episodes_and_write_their_files(n_envs, tmp_path):
     env = make_vec_env(IdentityEnv, n_envs, monitor_dir=str(tmp_path), env_kwargs={"ep_length": 5})
-    model = small(env, stats_window_size=6).learn(120)
-    assert model.ep_info_buffer.maxlen == model.ep_success_buffer.maxlen == 6
-    assert [info["l"] for info in model.ep_info_buffer] == [LENGTH] * 6
+    model = small(env, stats_window_size=6).learn(200)
+    # of six groups of four attempts
+    assert model.ep_info_buffer.maxlen == model.ep_success_buffer.maxlen == 24
+    assert [info["l"] for info in model.ep_info_buffer] == [LENGTH] * 24
     assert list(model.ep_success_buffer) == []
     env.close()
     results = load_results(str(tmp_path))
@@ -108,6 +109,18 @@ def test_monitors_fill_the_buffer_of_episodes_and_write_their_files(n_envs, tmp_
     model = small(listed).learn(60)
     assert model.ep_info_buffer[-1]["l"] == LENGTH
     listed.close()
+
+
+def test_the_statistics_are_of_all_attempts_and_not_of_the_last_to_end(logger, rows: Rows):
+    # The last to end are the longest.
+    env = make_vec_env("CartPole-v1", 64, seed=0)
+    model = small(env, group_size=32, n_groups=2, stats_window_size=2)
+    model.set_logger(logger)
+    model.learn(1)
+    lengths = model._window[-1][1]
+    assert lengths.min() < lengths.mean() < lengths.max()
+    for name in ("ep_rew_mean", "ep_len_mean"):
+        assert rows.column(f"rollout/{name}") == pytest.approx([lengths.mean()])
 
 
 def test_the_buffer_of_episodes_goes_on_with_the_counters(logger, rows: Rows):
