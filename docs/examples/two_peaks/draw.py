@@ -27,12 +27,13 @@ with plotting.style():
     for arm in (HIGH, LOW):
         arms.axvline(arm, color="0.8", zorder=0)
         arms.text(arm, 1.5, f"pays {TwoPeaksEnv().payouts[arm]:.1f}", ha="center")
-    arms.semilogy(start / start.sum(), "k--", linewidth=1, label="start")
-    for k, color in zip(ks, plotting.ordered_colors(len(ks)), strict=True):
-        arms.plot(np.mean(policies.query("k == @k")["probability"].tolist(), axis=0), color=color)
+    arms.semilogy(start / start.sum(), color="0.6", linewidth=4, zorder=1, label="start")
+    for k, color, line in zip(ks, plotting.ordered_colors(len(ks)), plotting.LINES, strict=False):
+        style = {"color": color, "linestyle": line}
+        arms.plot(np.mean(policies.query("k == @k")["probability"].tolist(), axis=0), **style)
         for seed, run in log.query("k == @k").groupby("seed"):
             label = f"k = {k}" if seed == 0 else None
-            payout.plot(run["attempts"], run["mean payout"], color=color, label=label)
+            payout.plot(run["attempts"], run["mean payout"], label=label, **style)
     arms.minorticks_off()
     arms.set(xlabel="arm", ylabel="probability, mean of the seeds", ylim=(1e-6, 1))
     payout.set(xlabel="attempts", ylabel="mean payout, a line a seed")
