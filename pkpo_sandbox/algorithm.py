@@ -60,8 +60,8 @@ class GroupPolicyGradient(BaseAlgorithm):
     are biased until it has settled (``norm_reward=False`` leaves rewards alone).
 
     Inherits from SB3's ``BaseAlgorithm`` and implements ``_setup_model`` and ``learn``;
-    overrides ``_wrap_env`` and ``set_env`` (groups), ``dump_logs``, ``_excluded_save_params`` and
-    ``_get_torch_save_params`` (the optimizer's state).
+    overrides ``_wrap_env``, ``set_env`` and ``_setup_learn`` (groups), ``dump_logs``,
+    ``_excluded_save_params`` and ``_get_torch_save_params`` (the optimizer's state).
 
     :param policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy", or a subclass of SB3's
         ``ActorCriticPolicy`` (whose critic, if it has one, is left alone)
@@ -159,6 +159,7 @@ class GroupPolicyGradient(BaseAlgorithm):
         self._setup_lr_schedule()
         self._assign_groups()
         self.set_random_seed(self._seed_from_here())
+        self._resets = self._count_resets()
         iterations = max(1, self._stats_window_size // self.n_groups)
         self._window: deque[tuple[torch.Tensor, np.ndarray]] = deque(maxlen=iterations)
         self.policy = self.policy_class(  # type: ignore[assignment]
@@ -167,15 +168,20 @@ class GroupPolicyGradient(BaseAlgorithm):
         # Dropout or batch norm in training mode would score another policy than the one that acts.
         self.policy.set_training_mode(False)
 
-    def _seed_from_here(self) -> int | None:
-        """The seed; of a loaded model that has been trained, one of its own for these timesteps.
+    def _seed_from_here(self, fresh: bool = False) -> int | None:
+        """The seed; of a model that has been trained, one of its own after so many updates.
 
         Seeded alike again, it would play the problems, and the noise, that it has trained on.
+
+        :param fresh: make one up where there is none
         """
-        if self.seed is None or self.num_timesteps == 0:
+        if self.seed is None:
+            return int(np.random.SeedSequence().generate_state(1)[0]) if fresh else None
+        if self._n_updates == 0:
             return self.seed
-        # A stream apart from those of GroupEvalCallback and Checkpoint, which have these numbers.
-        sequence = np.random.SeedSequence([self.seed, self.num_timesteps, 2])
+        # Timesteps may be counted anew by learn(), updates never are. A stream apart from those of
+        # GroupEvalCallback and Checkpoint, which are of the seed and a number too.
+        sequence = np.random.SeedSequence([self.seed, self._n_updates, 2])
         return int(sequence.generate_state(1)[0])
 
     def _check_settings(self) -> None:
@@ -224,6 +230,7 @@ class GroupPolicyGradient(BaseAlgorithm):
             env = make_group_env(env, self.n_groups, self.group_size, num_envs=self.n_envs)
         super().set_env(env, force_reset)
         self._assign_groups()
+        self._resets = self._count_resets()
 
     def _assign_groups(self) -> None:
         if self.env is None or not isinstance(self.env.unwrapped, GroupVecEnv):
@@ -236,6 +243,21 @@ class GroupPolicyGradient(BaseAlgorithm):
             self.n_envs = env.num_envs
         else:
             self.env.unwrapped.set_groups(self.n_groups, self.group_size)
+
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        # The env may have been played since the last iteration, in other groups: start another one.
+        self._assign_groups()
+        if self._resets != self._count_resets():
+            # By an evaluation, which seeds it: its problems would be the same after every one.
+            self.env.seed(self._seed_from_here(fresh=True))  # type: ignore[union-attr]
+        self._last_obs = None
+        prepared = super()._setup_learn(*args, **kwargs)
+        self._resets = self._count_resets()
+        # An iteration's last attempts to end are its longest: keep what is reported of all of them.
+        attempts = (self._window.maxlen or 1) * self.n_groups * self.group_size
+        self.ep_info_buffer = deque(self.ep_info_buffer or (), maxlen=attempts)
+        self.ep_success_buffer = deque(self.ep_success_buffer or (), maxlen=attempts)
+        return prepared
 
     def learn(
         self: SelfGroupPolicyGradient,
@@ -250,16 +272,9 @@ class GroupPolicyGradient(BaseAlgorithm):
 
         :param log_interval: iterations between two rows of the log, None for no log
         """
-        # The env may have been played since the last iteration, in other groups: start another one.
-        self._assign_groups()
-        self._last_obs = None
         total_timesteps, callback = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
-        # An iteration's last attempts to end are its longest: keep what is reported of all of them.
-        attempts = (self._window.maxlen or 1) * self.n_groups * self.group_size
-        self.ep_info_buffer = deque(self.ep_info_buffer or (), maxlen=attempts)
-        self.ep_success_buffer = deque(self.ep_success_buffer or (), maxlen=attempts)
         callback.on_training_start(locals(), globals())
         iteration = self._n_updates // self.n_epochs if self.num_timesteps else 0
         while self.num_timesteps < total_timesteps:
@@ -285,15 +300,17 @@ class GroupPolicyGradient(BaseAlgorithm):
         """
         env = self.env
         assert env is not None, "no env: give one to the constructor, load() or set_env()"
+        self._refuse_other_players()
         # Columns cut off inside an episode, their lengths being uneven, start afresh.
         if self._last_obs is None or not np.all(self._last_episode_starts):  # type: ignore[arg-type]
-            self._last_obs = env.reset()  # type: ignore[assignment]
+            self._restart()
         recorder = Recorder(self.n_groups, self.group_size, env.num_envs, self.gamma)
         # One step is differentiated as it is taken. More are evaluated again by the update, for
         # their graphs would fill the memory.
         differentiable = self.clip_range is None
         callback.on_rollout_start()
         while not recorder.roster.finished:
+            self._refuse_other_players()
             # 1. act in every column
             observations = obs_as_tensor(self._last_obs, self.device)  # type: ignore[arg-type]
             with torch.set_grad_enabled(differentiable):
@@ -315,6 +332,25 @@ class GroupPolicyGradient(BaseAlgorithm):
         callback.on_rollout_end()
         self._window.append((torch.from_numpy(recorder.undiscounted), recorder.lengths))
         return recorder.rollout()
+
+    def _restart(self) -> None:
+        """Begin an iteration in all columns."""
+        assert self.env is not None
+        self._last_obs = self.env.reset()  # type: ignore[assignment]
+        self._resets = self._count_resets()
+
+    def _count_resets(self) -> int:
+        """How often a group env was reset, by this algorithm or by others; 0 for other envs."""
+        env = None if self.env is None else self.env.unwrapped
+        return env.resets if isinstance(env, GroupVecEnv) else 0
+
+    def _refuse_other_players(self) -> None:
+        """Refuse to go on with groups that a reset from outside has cut off."""
+        if self._resets != self._count_resets():
+            raise ValueError(
+                "the env was reset in the middle of training, which cut its attempts off: a "
+                "callback that evaluates needs an env of its own, from make_group_env, say"
+            )
 
     def _note_episodes(self, infos: Any, ended: np.ndarray) -> None:
         """Keep what a Monitor or the env itself reports of the attempts that ended (columns,)."""

@@ -98,7 +98,7 @@ class Checkpoint(BaseCallback):
         sequence = np.random.SeedSequence([self.seed, self.num_timesteps, 1])
         model: Any = self.model
         model.set_random_seed(int(sequence.generate_state(1)[0]))
-        model._last_obs = self.training_env.reset()
+        model._restart()
 
     def _on_step(self) -> bool:
         return True

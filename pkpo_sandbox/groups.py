@@ -125,6 +125,7 @@ class GroupVecEnv(VecEnv):
             raise ValueError(f"all columns must hold the same problems, got n_problems {counts}")
         self.n_problems: int | None = counts.pop() if counts else None
         self._rng = np.random.default_rng()
+        self.resets = 0  #: how often all columns were started anew from outside
         self._started = time.monotonic()
         self._returns = np.zeros(self.num_envs)
         self._lengths = np.zeros(self.num_envs, dtype=np.int64)
@@ -145,6 +146,7 @@ class GroupVecEnv(VecEnv):
 
     def reset(self) -> VecEnvObs:
         """Start a new iteration in every column. -> observations (num_envs, ...)."""
+        self.resets += 1
         seed = self._seeds[0]
         if seed is None:
             seeds = None

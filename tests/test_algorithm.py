@@ -840,7 +840,7 @@ def test_a_loaded_model_goes_on_with_problems_and_noise_that_it_has_not_had(tmp_
     def played(model) -> tuple[tuple[int, ...], ...]:
         """Problems and actions of the next iterations."""
         seen = Seen()
-        model.learn(4 * 16, callback=seen, reset_num_timesteps=False).save(tmp_path / "model.zip")
+        model.learn(4 * 16, callback=seen).save(tmp_path / "model.zip")
         return tuple(seen.problems), tuple(seen.actions)
 
     def again() -> PKPO:
@@ -854,7 +854,7 @@ def test_a_loaded_model_goes_on_with_problems_and_noise_that_it_has_not_had(tmp_
     for part in (0, 1):
         assert len({first[part], second[part], third[part]}) == 3
     (tmp_path / "model.zip").write_bytes(kept)
-    assert played(again()) == third  # which follow from the seed and the timesteps
+    assert played(again()) == third  # which follow from the seed and the updates so far
 
 
 class Seen(BaseCallback):
@@ -1158,6 +1158,37 @@ def test_groups_share_their_problem_also_after_the_env_was_played_in_others():
     model.learn(32)
     Watched("MlpPolicy", model.get_env(), group_size=2, **settings).learn(32)
     model.learn(32)
+
+
+def test_problems_are_others_after_every_evaluation_on_the_env_that_is_trained_on():
+    for seed in (0, None):
+        seen = Seen()
+        settings = {"k": 2, "group_size": 4, "n_groups": 4, "seed": seed, "device": "cpu"}
+        model = PKPO("MlpPolicy", PROBLEM_SET, **settings)
+        played = []
+        for _ in range(3):
+            model.learn(32, callback=seen)
+            played.append(tuple(seen.problems))
+            evaluate_groups(model, model.get_env(), n_groups=8, group_size=2)
+        assert len(set(played)) == 3
+
+
+@pytest.mark.parametrize("hook", ["_on_rollout_start", "_on_step", "_on_rollout_end"])
+@pytest.mark.parametrize("env_id", [BANDIT, "CartPole-v1"])
+def test_an_evaluation_in_the_middle_of_training_needs_an_env_of_its_own(env_id, hook):
+    class Evaluating(BaseCallback):
+        def _on_step(self) -> bool:
+            return True
+
+    def evaluate(self) -> bool:
+        evaluate_groups(self.model, self.training_env, n_groups=2, group_size=4)
+        return True
+
+    setattr(Evaluating, hook, evaluate)
+    model = PKPO("MlpPolicy", env_id, k=2, n_groups=2, group_size=4, device="cpu", seed=0)
+    with pytest.raises(ValueError, match="a callback that evaluates needs an env of its own"):
+        model.learn(1000, Evaluating())
+    model.learn(1000)
 
 
 def test_without_an_env_there_is_no_training():
