@@ -60,7 +60,7 @@ class GroupPolicyGradient(BaseAlgorithm):
     are biased until it has settled (``norm_reward=False`` leaves rewards alone).
 
     Inherits from SB3's ``BaseAlgorithm`` and implements ``_setup_model`` and ``learn``;
-    overrides ``_wrap_env``, ``set_env`` and ``_setup_learn`` (groups), ``dump_logs``,
+    overrides ``_wrap_env``, ``load``, ``set_env`` and ``_setup_learn`` (groups), ``dump_logs``,
     ``_excluded_save_params`` and ``_get_torch_save_params`` (the optimizer's state).
 
     :param policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy", or a subclass of SB3's
@@ -216,14 +216,21 @@ class GroupPolicyGradient(BaseAlgorithm):
 
     @staticmethod
     def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
-        if isinstance(env, str):
-            # How many attempts a model has that is being loaded is not known yet.
-            env_id, env = env, make_group_env(env, n_groups=1, group_size=2)
-            env.stands_for = env_id
         if not isinstance(env, VecEnv):
             env = group_env(env)
         _check_problems(env)
         return BaseAlgorithm._wrap_env(env, verbose, monitor_wrapper)
+
+    @classmethod
+    def load(cls, path: Any, env: Any = None, *args: Any, **kwargs: Any) -> Self:
+        """As SB3's; ``env`` may be an id too, of which an attempt gets a column each."""
+        if not isinstance(env, str):
+            return super().load(path, env, *args, **kwargs)
+        model = super().load(path, None, *args, **kwargs)
+        model.n_envs = model.n_groups * model.group_size
+        model.set_env(env)
+        model.set_random_seed(model._seed_from_here())
+        return model
 
     def set_env(self, env: GymEnv | str, force_reset: bool = True) -> None:
         if isinstance(env, str):
@@ -233,15 +240,7 @@ class GroupPolicyGradient(BaseAlgorithm):
         self._resets = self._count_resets()
 
     def _assign_groups(self) -> None:
-        if self.env is None or not isinstance(self.env.unwrapped, GroupVecEnv):
-            return
-        if (env_id := self.env.unwrapped.stands_for) is not None:
-            # load() was given an id: a column an attempt, as in the constructor.
-            self.env.close()
-            env = make_group_env(env_id, self.n_groups, self.group_size)
-            self.env = self._wrap_env(env, self.verbose)
-            self.n_envs = env.num_envs
-        else:
+        if self.env is not None and isinstance(self.env.unwrapped, GroupVecEnv):
             self.env.unwrapped.set_groups(self.n_groups, self.group_size)
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:

@@ -112,8 +112,6 @@ class GroupVecEnv(VecEnv):
 
     def __init__(self, venv: VectorEnv) -> None:
         self.venv = venv
-        #: the id whose columns are to be made once the number of attempts is known, else None
-        self.stands_for: str | None = None
         self._base = venv.unwrapped
         #: whether the columns restart without being asked
         self.restarts_itself = venv.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED
