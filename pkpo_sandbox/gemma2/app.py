@@ -98,39 +98,8 @@ def prepare(config: DictConfig) -> tuple[GemmaConfig, Any, Any]:
     model = instantiate(settings.model, _convert_="all")
     task = instantiate(settings.task, _convert_="all")
     task.check(settings.data, model)
-    if settings.training.get("beta") and not hasattr(model, "path"):
-        raise ValueError(
-            "training.beta keeps the policy near the model at model.path, and model=tiny has "
-            "none: leave it out, or take a pretrained model"
-        )
-    if settings.training.get("beta") and getattr(model, "revision", None) is not None:
-        raise ValueError(
-            "training.beta keeps the policy near the model at model.path, but TRL would take that "
-            f"of the default revision, not {model.revision}: give a folder with the weights instead"
-        )
-    model.check(use_cpu=bool(settings.training.get("use_cpu")))
-    if settings.training.get("use_vllm"):
-        check_engine(settings.training, model)
+    model.check(settings.training)
     return settings, model, task
-
-
-def check_engine(training: dict[str, Any], model: Any) -> None:
-    """Refuse vLLM where it cannot follow the policy.
-
-    :raises ValueError: with the reason
-    """
-    from pkpo_sandbox.gemma2.models import TinyGemma2
-
-    if isinstance(model, TinyGemma2):
-        raise ValueError(
-            "training.use_vllm=true needs a model in a folder, which vLLM loads, and model=tiny is "
-            "made on the spot: leave use_vllm out"
-        )
-    if training.get("use_cpu"):
-        raise ValueError(
-            "training.use_vllm=true needs a GPU: on a CPU vLLM packs the weights as it loads them "
-            "and takes no newer ones. Leave use_vllm or use_cpu out"
-        )
 
 
 def training_arguments(settings: GemmaConfig, folder: Path) -> Any:

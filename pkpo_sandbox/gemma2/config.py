@@ -56,6 +56,7 @@ class PKPOConfig(GRPOConfig):
                 f"1 to num_generations={self.num_generations}"
             )
         self._refuse_bias()
+        self._refuse_idle()
         self.make_objective().check(self.num_generations)
         try:
             pickle.dumps((self.k, self.objective_kwargs))
@@ -121,6 +122,14 @@ class PKPOConfig(GRPOConfig):
             if value not in allowed:
                 choices = " or ".join(map(repr, allowed))
                 raise ValueError(f"{name}={value!r} must be {choices}: {reason}")
+        if extra:
+            raise ValueError(
+                f"generation_kwargs sets {', '.join(extra)}, but may hold only "
+                f"{', '.join(sorted(harmless))}: {IID}"
+            )
+
+    def _refuse_idle(self) -> None:
+        """Settings under which nothing, or little, would be learned."""
         bounds = (self.epsilon, self.epsilon_high or 0)
         if min(bounds) < 0 or (self.delta is not None and self.delta < 1):
             raise ValueError(
@@ -136,9 +145,4 @@ class PKPOConfig(GRPOConfig):
             raise ValueError(
                 "use_transformers_continuous_batching casts the trained weights to 16 bits to "
                 "generate, which rounds small updates away: leave it out, or set bf16=False"
-            )
-        if extra:
-            raise ValueError(
-                f"generation_kwargs sets {', '.join(extra)}, but may hold only "
-                f"{', '.join(sorted(harmless))}: {IID}"
             )

@@ -2,6 +2,7 @@
 # (transformers comes with an optional extra: types are checked where it is installed.)
 """The language models: a tiny Gemma-2 that is made on the spot, and the pretrained ones."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,17 @@ class TinyGemma2:
                 f"num_key_value_heads={self.num_key_value_heads}"
             )
 
-    def check(self, use_cpu: bool) -> None:
-        """Nothing can be missing: there are no weights to find, and a CPU will do."""
+    def check(self, training: Mapping[str, Any]) -> None:
+        """Refuse what needs weights on disk, of which there are none; a CPU will do.
+
+        :raises ValueError: for a reference model or vLLM, which load the model themselves
+        """
+        for name in ("beta", "use_vllm"):
+            if training.get(name):
+                raise ValueError(
+                    f"training.{name}={training[name]} loads the model once more from model.path, "
+                    "and model=tiny is made on the spot: leave it out, or take a pretrained model"
+                )
 
     def load(self, seed: int) -> tuple[Any, Any, None]:
         """The model, its tokenizer, and no LoRA; a function of the seed."""
@@ -87,12 +97,25 @@ class PretrainedGemma2:
     lora: dict[str, Any] | None = None
     revision: str | None = None
 
-    def check(self, use_cpu: bool) -> None:
+    def check(self, training: Mapping[str, Any]) -> None:
         """Look for the GPU and the weights, without loading anything.
 
+        :param training: settings of ``PKPOConfig``, some of which this model cannot follow
         :raises ValueError: naming what is missing and how to get it
         """
         import torch
+
+        use_cpu = bool(training.get("use_cpu"))
+        if training.get("beta") and self.revision is not None:
+            raise ValueError(
+                "training.beta keeps the policy near the model at model.path, but TRL would take "
+                f"that of the default revision, not {self.revision}: give a folder with the weights"
+            )
+        if training.get("use_vllm") and use_cpu:
+            raise ValueError(
+                "training.use_vllm=true needs a GPU: on a CPU vLLM packs the weights as it loads "
+                "them and takes no newer ones. Leave use_vllm or use_cpu out"
+            )
 
         if self.attn_implementation == "sdpa":
             raise ValueError(

@@ -86,7 +86,7 @@ def test_a_run_writes_what_the_toys_write(tmp_path):
     assert row["config.objective.k"] == 2
     assert row["final.exact/max_at_1"] == final["exact/max_at_1"]
     saved = PretrainedGemma2(str(folder / "model"))
-    saved.check(use_cpu=True)
+    saved.check({"use_cpu": True})
     model, tokenizer, _ = saved.load(seed=0)
     from pkpo_sandbox.gemma2.tasks.factor import FactorTask
 
@@ -193,7 +193,7 @@ def test_every_experiment_composes_and_sweeps(experiment):
         (["+training.foo=1"], "unexpected keyword argument 'foo'"),
         (["+training.seed=1"], "training.seed is set elsewhere"),
         (["training.max_steps=many"], "training.max_steps='many' must be a number"),
-        (["+training.beta=0.01"], "training.beta keeps the policy near the model at model.path"),
+        (["+training.beta=0.01"], "training.beta=0.01 loads the model once more from model.path"),
         (["+training.loss_type=grpo"], "loss_type='grpo' must be 'dr_grpo' or 'luspo'"),
         (["objective.k=32"], "k = 32 exceeds n = 16"),
         (["task=math"], "model=tiny reads numbers only"),
@@ -245,13 +245,18 @@ def test_missing_weights_and_gpu_are_said_before_anything_is_loaded(tmp_path, mo
 @pytest.mark.parametrize("mode", ["colocate", "server"])
 def test_vllm_is_refused_where_it_cannot_follow_the_policy(mode, tmp_path, monkeypatch):
     monkeypatch.setattr(app, "require_extra", lambda extra="gemma2": None)
-    monkeypatch.setattr(PretrainedGemma2, "check", lambda self, use_cpu: None)
-    with pytest.raises(HydraException, match=r"needs a model in a folder.* model=tiny"):
+    with pytest.raises(HydraException, match=r"use_vllm=True loads .* model=tiny is made on the"):
         run_here(tmp_path, "+training.use_vllm=true", f"+training.vllm_mode={mode}")
     command = ["model=gemma2_2b_it", "task=arc", f"data.path={puzzle(tmp_path)}"]
     command += ["training.use_vllm=true", f"training.vllm_mode={mode}", "+training.use_cpu=true"]
     with pytest.raises(HydraException, match=r"use_vllm=true needs a GPU: on a CPU vLLM packs"):
         run_here(tmp_path, *command)
+
+
+def test_the_reference_model_is_of_the_revision_that_is_trained():
+    model = PretrainedGemma2("google/gemma-2-2b-it", revision="abc")
+    with pytest.raises(ValueError, match="that of the default revision, not abc: give a folder"):
+        model.check({"beta": 0.01, "use_cpu": True})
 
 
 @pytest.mark.parametrize("lora", [False, True])
