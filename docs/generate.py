@@ -17,7 +17,7 @@ import gymnasium
 
 import pkpo_envs
 import pkpo_sandbox
-from pkpo_sandbox import figures
+from pkpo_sandbox.figures import command as figures
 
 FIELD = re.compile(r"\s*(:\w+[^:]*:|#\.|[-*] |\d+\. )")  # a field or an item of a list
 SECTION = re.compile(r"(Args|Returns|Yields|Raises|Note|Notes|Example|Examples):\s*$")

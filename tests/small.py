@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from pkpo_envs import ProblemEnv, ProblemVectorEnv
 from pkpo_sandbox import PKPO
-from pkpo_sandbox.groups import make_group_env
+from pkpo_sandbox.algorithm.groups import make_group_env
 
 PROBLEM_SET = "pkpo_envs:pkpo/ProblemSet-v0"
 BANDIT = "pkpo_envs:pkpo/Bandit-v0"

@@ -18,7 +18,7 @@ import gymnasium
 import pytest
 
 import pkpo_envs  # noqa: F401, registers the worlds
-from pkpo_sandbox.runs import load_runs
+from pkpo_sandbox.runs.tables import load_runs
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -15,9 +15,12 @@ from hydra.core.hydra_config import HydraConfig
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pkpo_sandbox import figures, report, sweeps, train, watch
-from pkpo_sandbox.algorithm import GroupPolicyGradient
-from pkpo_sandbox.journal import Journal
+from pkpo_sandbox.algorithm.group_policy_gradient import GroupPolicyGradient
+from pkpo_sandbox.figures import command as figures
+from pkpo_sandbox.figures import report, watch
+from pkpo_sandbox.runs import command as sweeps
+from pkpo_sandbox.runs import train
+from pkpo_sandbox.runs.journal import Journal
 
 SCHEDULES = "pkpo_sandbox.schedules"
 CALLBACKS = "stable_baselines3.common.callbacks"
@@ -300,7 +303,7 @@ def test_a_bug_of_training_is_shown_in_full(folder, monkeypatch, kind):
 )
 def test_the_command_itself_prints_no_traceback(nonsense, tmp_path):
     result = subprocess.run(
-        [sys.executable, "-m", "pkpo_sandbox.train", *TINY, "env=bandit", *nonsense],
+        [sys.executable, "-m", "pkpo_sandbox.runs.train", *TINY, "env=bandit", *nonsense],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -20,14 +20,15 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from pkpo_envs.columns import ColumnProblem
 from pkpo_envs.problem_env import ProblemEnv, ProblemVectorEnv
-from pkpo_sandbox.columns import ColumnProblem
-from pkpo_sandbox.configs import NOT_IN_HASH, checked, resolved, run_id
-from pkpo_sandbox.groups import GroupVecEnv
-from pkpo_sandbox.loading import read_config
-from pkpo_sandbox.rollouts import Recorder
+from pkpo_sandbox.algorithm.groups import GroupVecEnv
+from pkpo_sandbox.algorithm.rollouts import Recorder
+from pkpo_sandbox.runs.config import NOT_IN_HASH, checked, resolved
+from pkpo_sandbox.runs.loading import read_config
+from pkpo_sandbox.runs.naming import run_id
+from pkpo_sandbox.runs.train import TrainConfig
 from pkpo_sandbox.schedules import Constant, Cosine, Linear, Step
-from pkpo_sandbox.train import TrainConfig
 from pkpo_sandbox.transforms import (
     BASELINES,
     dr_grpo,

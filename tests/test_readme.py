@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pkpo_sandbox import figures
-from pkpo_sandbox.figures import gradient_variance, risk_bandit
+from pkpo_sandbox.figures import command as figures
+from pkpo_sandbox.figures.gallery import gradient_variance, risk_bandit
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

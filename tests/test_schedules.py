@@ -18,7 +18,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from pkpo_sandbox import PKPO
-from pkpo_sandbox import train as app
+from pkpo_sandbox.runs import train as app
 from pkpo_sandbox.schedules import Constant, Cosine, Linear, Step
 
 BANDIT = "pkpo_envs:pkpo/Bandit-v0"

@@ -24,7 +24,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
 from pkpo_sandbox.gemma2.objective import by_size
-from pkpo_sandbox.runs import write_atomically
+from pkpo_sandbox.runs.folder import write_atomically
 from pkpo_sandbox.transforms import max_at_k, powers_of_two
 
 

@@ -24,7 +24,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv
 
-from pkpo_sandbox.algorithm import PKPO
+from pkpo_sandbox.algorithm.pkpo import PKPO
 
 CARTPOLE = "CartPole-v1"
 THRESHOLD = 475.0

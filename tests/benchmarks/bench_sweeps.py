@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from pkpo_sandbox.runs import load_runs
+from pkpo_sandbox.runs.tables import load_runs
 
 UNBLOCK = ["experiment=unblock", "seed=0,1,2,3"]
 TRIVIAL = ["total_timesteps=256", "env=bandit"]
@@ -30,7 +30,7 @@ def seconds(*overrides: str) -> float:
     """Wall time of a command in a folder of its own, which must succeed."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        command = [sys.executable, "-m", "pkpo_sandbox.train", *overrides]
+        command = [sys.executable, "-m", "pkpo_sandbox.runs.train", *overrides]
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
         elapsed = time.perf_counter() - start
         if "--help" not in overrides:

@@ -19,7 +19,7 @@ from stable_baselines3 import A2C
 from stable_baselines3.common.env_util import make_vec_env
 from torch import nn
 
-from pkpo_sandbox.algorithm import PKPO
+from pkpo_sandbox.algorithm.pkpo import PKPO
 from pkpo_sandbox.transforms import pkpo
 
 BANDIT = "pkpo_envs:pkpo/Bandit-v0"

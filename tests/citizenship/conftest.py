@@ -21,7 +21,7 @@ from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from pkpo_sandbox.algorithm import PKPO
+from pkpo_sandbox.algorithm.pkpo import PKPO
 
 LENGTH = 5  # steps of an episode of the envs below
 

@@ -21,7 +21,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.envs import BitFlippingEnv
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecNormalize
 
-from pkpo_sandbox.algorithm import PKPO
+from pkpo_sandbox.algorithm.pkpo import PKPO
 
 from .conftest import LENGTH, parameters, same, small, vec_env
 

@@ -14,8 +14,9 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
-from pkpo_sandbox.algorithm import PKPO, GroupPolicyGradient
-from pkpo_sandbox.policies import ActorPolicy
+from pkpo_sandbox.algorithm.group_policy_gradient import GroupPolicyGradient
+from pkpo_sandbox.algorithm.pkpo import PKPO
+from pkpo_sandbox.algorithm.policies import ActorPolicy
 
 from .conftest import ENVS, parameters, same, small, vec_env
 

@@ -16,7 +16,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, Flatten
 from stable_baselines3.common.utils import ConstantSchedule, LinearSchedule
 from torch import nn
 
-from pkpo_sandbox.policies import ActorPolicy
+from pkpo_sandbox.algorithm.policies import ActorPolicy
 
 from .conftest import ENVS, LENGTH, parameters, same, small, vec_env
 

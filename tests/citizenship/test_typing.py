@@ -22,12 +22,22 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.utils import LinearSchedule
 
 from pkpo_sandbox import (
-    PKPO, GroupPolicyGradient, GroupVecEnv, make_group_env, max_at_k, pass_at_k, pkpo, rloo
+    PKPO,
+    GroupPolicyGradient,
+    GroupVecEnv,
+    make_group_env,
+    max_at_k,
+    pass_at_k,
+    pkpo,
+    rloo,
 )
-from pkpo_sandbox.metrics import (
-    EntropyCallback, ExactCallback, GroupEvalCallback, SolveRateCallback
+from pkpo_sandbox.metrics.callbacks import (
+    EntropyCallback,
+    ExactCallback,
+    GroupEvalCallback,
+    SolveRateCallback,
 )
-from pkpo_sandbox.policies import ActorPolicy
+from pkpo_sandbox.algorithm.policies import ActorPolicy
 from pkpo_sandbox.schedules import Step
 
 

@@ -23,8 +23,8 @@ from stable_baselines3.common.vec_env import (
     sync_envs_normalization,
 )
 
-from pkpo_sandbox.algorithm import PKPO
-from pkpo_sandbox.groups import make_group_env
+from pkpo_sandbox.algorithm.groups import make_group_env
+from pkpo_sandbox.algorithm.pkpo import PKPO
 
 from .conftest import LENGTH, Rows, parameters, same, small, vec_env
 

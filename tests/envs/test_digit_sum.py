@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode
 
 from pkpo_envs.digit_sum import DigitSumEnv, DigitSumVectorEnv
 from pkpo_sandbox import PKPO
-from pkpo_sandbox.exact import exact_values
+from pkpo_sandbox.metrics.exact import exact_values
 
 
 def random_policy(env: DigitSumEnv) -> np.ndarray:

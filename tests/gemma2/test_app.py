@@ -18,10 +18,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from pkpo_sandbox import configs
 from pkpo_sandbox.gemma2 import app
 from pkpo_sandbox.gemma2.models import PretrainedGemma2, TinyGemma2
-from pkpo_sandbox.runs import load_runs, read_runs
+from pkpo_sandbox.runs import naming
+from pkpo_sandbox.runs.tables import load_runs, read_runs
 
 ROOT = Path(__file__).parents[2]
 SHORT = ("training.max_steps=2", "training.logging_steps=1", "task.warm_up_steps=2")
@@ -49,7 +49,7 @@ def composed(*overrides: str, **kwargs):
 def run_here(folder: Path, *overrides: str) -> Path:
     """Run the app's task in this process, in the folder that Hydra would give it."""
     config = composed(*overrides, return_hydra_config=True)
-    folder = folder / configs.run_id(_root_=config)
+    folder = folder / naming.run_id(_root_=config)
     folder.mkdir(parents=True, exist_ok=True)
     config.hydra.runtime.output_dir = str(folder)
     HydraConfig.instance().set_config(config)
@@ -311,7 +311,7 @@ def test_the_experiment_sweeps_and_its_figure_is_drawn(tmp_path):
     sweep = ["experiment=gemma2_factor", "seed=0", *SHORT]
     result = pkpo_gemma2(*sweep, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    from pkpo_sandbox import figures
+    from pkpo_sandbox.figures import command as figures
 
     folders = figures.folders("gemma2_factor", tmp_path / "runs", sweep[1:])
     paths = figures.make("gemma2_factor", read_runs(folders), tmp_path / "out")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pkpo_sandbox.figures import gemma2_factor
+from pkpo_sandbox.figures.gallery import gemma2_factor
 
 CSV = Path(__file__).parents[2] / "figures" / "gemma2_factor.csv"
 COLUMNS = ["k", "schedule", "seed", "update", "all_at_1", "hard_at_1", "hard_at_8"]

@@ -19,7 +19,7 @@ def test_importing_the_app_loads_nothing_heavy():
 
 
 def test_the_toys_load_neither_trl_nor_transformers():
-    code = "import sys, pkpo_sandbox as p, pkpo_sandbox.train; p.PKPO; "
+    code = "import sys, pkpo_sandbox as p, pkpo_sandbox.runs.train; p.PKPO; "
     code += "print([m for m in ('trl', 'transformers', 'datasets', 'peft') if m in sys.modules])"
     assert python(code).stdout.strip() == "[]"
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from two_peaks import HIGH, LOW, TwoPeaksEnv, peak
 
-from pkpo_sandbox import plotting
-from pkpo_sandbox.runs import complete_sweep, curves, load_runs
+from pkpo_sandbox.figures import plotting
+from pkpo_sandbox.runs.tables import complete_sweep, curves, load_runs
 
 runs = complete_sweep(load_runs("runs/two_peaks"), "objective.k")
 keys = {"k": "config.objective.k", "seed": "config.seed"}

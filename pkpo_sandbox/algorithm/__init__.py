@@ -1,0 +1,1 @@
+"""Policy gradients on groups of attempts, as Stable-Baselines3 algorithms."""

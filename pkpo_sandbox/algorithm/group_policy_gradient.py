@@ -1,0 +1,525 @@
+"""Policy gradients on jointly transformed group returns, as a Stable-Baselines3 algorithm."""
+
+import math
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from itertools import compress
+from typing import Any, ClassVar, Self, TypeVar
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.vector import VectorEnv
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.distributions import Distribution
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.utils import obs_as_tensor, safe_mean
+from stable_baselines3.common.vec_env import VecEnv
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from pkpo_sandbox.algorithm.groups import GroupVecEnv, check_groups, group_env, make_group_env
+from pkpo_sandbox.algorithm.infos import ColumnInfos
+from pkpo_sandbox.algorithm.policies import ActorPolicy, CnnActorPolicy, MultiInputActorPolicy
+from pkpo_sandbox.algorithm.rollouts import Recorder, Rollout
+from pkpo_sandbox.algorithm.settings import SCHEDULED, check_settings, value_of
+from pkpo_sandbox.algorithm.spaces import check_spaces
+from pkpo_sandbox.transforms import max_at_k, powers_of_two, rloo
+
+GroupTransform = Callable[..., torch.Tensor]
+SelfGroupPolicyGradient = TypeVar("SelfGroupPolicyGradient", bound="GroupPolicyGradient")
+
+NORM_EPSILON = 1e-6  # what PyTorch adds to a norm before it clips
+
+#: rows of a long iteration that are differentiated at a time, so that memory stays bounded
+ROWS_AT_ONCE = 4096
+
+
+class GroupPolicyGradient(BaseAlgorithm):
+    """REINFORCE with the returns of a group replaced by a joint transform of them.
+
+    An iteration plays ``n_groups`` problems, ``group_size`` whole episodes each, and descends
+
+        loss = -1/n_groups Σ_groups Σ_i w_i log π(episode_i),    w = transform(returns)
+
+    a sum over the group and a mean over groups, so a transform returns the weights of an
+    estimate Σ_i w_i ∇log π (arXiv 2505.15201). Weights are never centred or scaled
+    afterwards. With ``clip_range`` the loss is PPO's clipped surrogate with w_i as advantage.
+    A return is Σ_t gamma^t r_t from the start of the attempt, and has one weight for all its steps.
+    What is logged as ``rollout/`` is undiscounted, as SB3's own statistics and ``eval/`` are; under
+    ``VecNormalize``, ``rollout/max_at_k`` is of the normalised rewards that are trained on; their
+    scale moves while a group is played, if not in one wave of one-step episodes, so that weights
+    are biased until it has settled (``norm_reward=False`` leaves rewards alone).
+
+    Inherits from SB3's ``BaseAlgorithm`` and implements ``_setup_model`` and ``learn``;
+    overrides ``_wrap_env``, ``load``, ``set_env`` and ``_setup_learn`` (groups), ``dump_logs``,
+    ``_excluded_save_params`` and ``_get_torch_save_params`` (the optimizer's state).
+
+    :param policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy", or a subclass of SB3's
+        ``ActorCriticPolicy`` (whose critic, if it has one, is left alone)
+    :param env: a Gymnasium id ("pkpo_envs:pkpo/Bandit-v0"; one column an attempt), a Gymnasium
+        env or vector env, or an SB3 ``VecEnv`` of any size
+    :param transform: maps returns (n_groups, group_size), float64, to weights of that shape;
+        takes ``transform_kwargs`` as keyword arguments
+    :param transform_kwargs: values are handed on as they are; callables are SB3 schedules of
+        the remaining progress (1 to 0) and are evaluated at every update
+    :param group_size: attempts at each problem (n in the paper), at least 2
+    :param n_groups: problems in an iteration, at least 1
+    :param learning_rate: a number or a schedule of the remaining progress
+    :param gamma: discount factor of the returns, in (0, 1]
+    :param n_epochs: gradient steps on each iteration's episodes; more than 1 needs ``clip_range``
+    :param clip_range: probability ratios are clipped to 1 ± this number (or schedule); None for
+        the plain policy gradient
+    :param ent_coef: weight of the mean entropy per step, added to the objective; a number of at
+        least 0 or a schedule
+    :param max_grad_norm: the gradient is clipped to this norm; ``float("inf")`` for no clipping
+    :param policy_kwargs: arguments of the policy: ``net_arch``, ``activation_fn``, ``fixed_std``
+    :param stats_window_size: rollout statistics are over the last so many groups, in whole
+        iterations
+    :param tensorboard_log: folder for TensorBoard, None for none
+    :param verbose: 0 no output, 1 training information
+    :param seed: of the policy, its samples, the problems and the env
+    :param device: "cpu", "cuda" or "auto"
+    :raises ValueError: for a group size below 2, spaces that SB3 has no distribution for, a
+        transform that refuses its arguments (k > group_size), several epochs without clipping
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpPolicy": ActorPolicy,
+        "CnnPolicy": CnnActorPolicy,
+        "MultiInputPolicy": MultiInputActorPolicy,
+    }
+    policy: ActorCriticPolicy
+
+    def __init__(
+        self,
+        policy: str | type[ActorCriticPolicy],
+        env: GymEnv | VectorEnv | str | None,
+        transform: GroupTransform = rloo,
+        transform_kwargs: dict[str, Any] | None = None,
+        group_size: int = 16,
+        n_groups: int = 16,
+        learning_rate: float | Schedule = 3e-3,
+        gamma: float = 1.0,
+        n_epochs: int = 1,
+        clip_range: float | Schedule | None = None,
+        ent_coef: float | Schedule = 0.0,
+        max_grad_norm: float = 0.5,
+        policy_kwargs: dict[str, Any] | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: torch.device | str = "auto",
+        _init_setup_model: bool = True,
+    ) -> None:
+        check_groups(n_groups, group_size)
+        if isinstance(env, str):
+            env = make_group_env(env, n_groups, group_size)
+        if env is not None:
+            env = self._wrap_env(env, verbose)
+            check_spaces(env.observation_space, env.action_space)
+        elif _init_setup_model:
+            raise ValueError("env=None: give an id, a Gymnasium env or an SB3 VecEnv")
+        super().__init__(
+            policy,
+            env,
+            learning_rate,
+            policy_kwargs=policy_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            device=device,
+            support_multi_env=True,
+            seed=seed,
+        )
+        self.transform = transform
+        self.transform_kwargs = transform_kwargs or {}
+        self.group_size = group_size
+        self.n_groups = n_groups
+        self.gamma = gamma
+        self.n_epochs = n_epochs
+        self.clip_range = clip_range
+        self.ent_coef = ent_coef
+        self.max_grad_norm = max_grad_norm
+        if _init_setup_model:
+            self._setup_model()
+
+    def _setup_model(self) -> None:
+        check_groups(self.n_groups, self.group_size)
+        self._check_settings()
+        self._setup_lr_schedule()
+        self._assign_groups()
+        self.set_random_seed(self._seed_from_here())
+        self._resets = self._count_resets()
+        iterations = max(1, self._stats_window_size // self.n_groups)
+        self._window: deque[tuple[torch.Tensor, np.ndarray]] = deque(maxlen=iterations)
+        self.policy = self.policy_class(  # type: ignore[assignment]
+            self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
+        ).to(self.device)
+        # Dropout or batch norm in training mode would score another policy than the one that acts.
+        self.policy.set_training_mode(False)
+
+    def _seed_from_here(self, fresh: bool = False) -> int | None:
+        """The seed; of a model that has been trained, one of its own after so many updates.
+
+        Seeded alike again, it would play the problems, and the noise, that it has trained on.
+
+        :param fresh: make one up where there is none
+        """
+        if self.seed is None:
+            return int(np.random.SeedSequence().generate_state(1)[0]) if fresh else None
+        if self._n_updates == 0:
+            return self.seed
+        # Timesteps may be counted anew by learn(), updates never are. A stream apart from those of
+        # GroupEvalCallback and Checkpoint, which are of the seed and a number too.
+        sequence = np.random.SeedSequence([self.seed, self._n_updates, 2])
+        return int(sequence.generate_state(1)[0])
+
+    def _check_settings(self) -> None:
+        check_settings(
+            n_epochs=self.n_epochs,
+            gamma=self.gamma,
+            max_grad_norm=self.max_grad_norm,
+            policy_kwargs=self.policy_kwargs,
+            **{name: getattr(self, name) for name in SCHEDULED},
+        )
+        settings = [*self._coefficients().values(), *(getattr(self, name) for name in SCHEDULED)]
+        if not any(map(callable, settings)):
+            self._check_moment(1.0)
+            return
+        # A schedule that leaves the range at some percent is refused now, not half-way through.
+        for percent in range(100, -1, -1):
+            try:
+                self._check_moment(percent / 100)
+            except ValueError as error:
+                raise ValueError(f"at {100 - percent} % of training: {error}") from error
+
+    def _check_moment(self, progress_remaining: float) -> None:
+        """Refuse coefficients and settings that are out of range at a moment of training."""
+        self._weights(torch.zeros(1, self.group_size, dtype=torch.float64), progress_remaining)
+        for name in SCHEDULED:
+            if getattr(self, name) is not None:
+                value_of(name, getattr(self, name), progress_remaining)
+
+    def _now(self, name: str) -> float:
+        """The clip_range or ent_coef of this moment."""
+        return value_of(name, getattr(self, name), self._current_progress_remaining)
+
+    @staticmethod
+    def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        if not isinstance(env, VecEnv):
+            env = group_env(env)
+        _check_problems(env)
+        return BaseAlgorithm._wrap_env(env, verbose, monitor_wrapper)
+
+    @classmethod
+    def load(cls, path: Any, env: Any = None, *args: Any, **kwargs: Any) -> Self:
+        """As SB3's; ``env`` may be an id too, of which an attempt gets a column each."""
+        if not isinstance(env, str):
+            return super().load(path, env, *args, **kwargs)
+        model = super().load(path, None, *args, **kwargs)
+        model.n_envs = model.n_groups * model.group_size
+        model.set_env(env)
+        model.set_random_seed(model._seed_from_here())
+        return model
+
+    def set_env(self, env: GymEnv | str, force_reset: bool = True) -> None:
+        if isinstance(env, str):
+            env = make_group_env(env, self.n_groups, self.group_size, num_envs=self.n_envs)
+        super().set_env(env, force_reset)
+        self._assign_groups()
+        self._resets = self._count_resets()
+
+    def _assign_groups(self) -> None:
+        if self.env is not None and isinstance(self.env.unwrapped, GroupVecEnv):
+            self.env.unwrapped.set_groups(self.n_groups, self.group_size)
+
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        # The env may have been played since the last iteration, in other groups: start another one.
+        self._assign_groups()
+        if self._resets != self._count_resets():
+            # By an evaluation, which seeds it: its problems would be the same after every one.
+            self.env.seed(self._seed_from_here(fresh=True))  # type: ignore[union-attr]
+        self._last_obs = None
+        prepared = super()._setup_learn(*args, **kwargs)
+        self._resets = self._count_resets()
+        # An iteration's last attempts to end are its longest: keep what is reported of all of them.
+        attempts = (self._window.maxlen or 1) * self.n_groups * self.group_size
+        self.ep_info_buffer = deque(self.ep_info_buffer or (), maxlen=attempts)
+        self.ep_success_buffer = deque(self.ep_success_buffer or (), maxlen=attempts)
+        return prepared
+
+    def learn(
+        self: SelfGroupPolicyGradient,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int | None = 100,
+        tb_log_name: str = "GroupPolicyGradient",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfGroupPolicyGradient:
+        """Train for at least ``total_timesteps`` env steps, in whole iterations.
+
+        :param log_interval: iterations between two rows of the log, None for no log
+        """
+        total_timesteps, callback = self._setup_learn(
+            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+        )
+        callback.on_training_start(locals(), globals())
+        iteration = self._n_updates // self.n_epochs if self.num_timesteps else 0
+        while self.num_timesteps < total_timesteps:
+            rollout = self.collect_rollouts(callback)
+            if rollout is None:
+                break
+            iteration += 1
+            done = min(self.num_timesteps, total_timesteps)  # the last iteration may go beyond
+            self._update_current_progress_remaining(done, total_timesteps)
+            self.train(rollout)
+            if log_interval is not None and iteration % log_interval == 0:
+                self.dump_logs(iteration)
+        if log_interval is not None and iteration % log_interval != 0:
+            self.dump_logs(iteration)  # so that the log ends where the training does
+        callback.on_training_end()
+        return self
+
+    def collect_rollouts(self, callback: BaseCallback) -> Rollout | None:
+        """Play one iteration: every attempt of every group to its end.
+
+        :return: None if the callback stops training
+        :raises ValueError: if the env gives a reward that is not finite, or an episode is endless
+        """
+        env = self.env
+        assert env is not None, "no env: give one to the constructor, load() or set_env()"
+        self._refuse_other_players()
+        # Columns cut off inside an episode, their lengths being uneven, start afresh.
+        if self._last_obs is None or not np.all(self._last_episode_starts):  # type: ignore[arg-type]
+            self._restart()
+        recorder = Recorder(self.n_groups, self.group_size, env.num_envs, self.gamma)
+        # One step is differentiated as it is taken. More are evaluated again by the update, for
+        # their graphs would fill the memory.
+        differentiable = self.clip_range is None
+        callback.on_rollout_start()
+        while not recorder.roster.finished:
+            self._refuse_other_players()
+            # 1. act in every column
+            observations = obs_as_tensor(self._last_obs, self.device)  # type: ignore[arg-type]
+            with torch.set_grad_enabled(differentiable):
+                actions, log_prob, entropy = self._act(observations)
+            new_obs, rewards, dones, infos = env.step(self._env_actions(actions))
+            self.num_timesteps += env.num_envs
+            # 2. credit the attempts that the columns are playing
+            playing = recorder.add((observations, actions, log_prob, entropy), rewards, dones)
+            if differentiable and not recorder.roster.finished:
+                differentiable = False
+                recorder.detach()
+            # 3. tell the callbacks, to whom the last observations are those acted upon
+            callback.update_locals(locals())
+            if not callback.on_step():
+                return None
+            self._last_obs = new_obs  # type: ignore[assignment]
+            self._last_episode_starts = dones
+            self._note_episodes(infos, dones & playing)
+        callback.on_rollout_end()
+        self._window.append((torch.from_numpy(recorder.undiscounted), recorder.lengths))
+        return recorder.rollout()
+
+    def _restart(self) -> None:
+        """Begin an iteration in all columns."""
+        assert self.env is not None
+        self._last_obs = self.env.reset()  # type: ignore[assignment]
+        self._resets = self._count_resets()
+
+    def _count_resets(self) -> int:
+        """How often a group env was reset, by this algorithm or by others; 0 for other envs."""
+        env = None if self.env is None else self.env.unwrapped
+        return env.resets if isinstance(env, GroupVecEnv) else 0
+
+    def _refuse_other_players(self) -> None:
+        """Refuse to go on with groups that a reset from outside has cut off."""
+        if self._resets != self._count_resets():
+            raise ValueError(
+                "the env was reset in the middle of training, which cut its attempts off: a "
+                "callback that evaluates needs an env of its own, from make_group_env, say"
+            )
+
+    def _note_episodes(self, infos: Any, ended: np.ndarray) -> None:
+        """Keep what a Monitor or the env itself reports of the attempts that ended (columns,)."""
+        normalizer = self.get_vec_normalize_env()
+        raw = normalizer is None or not normalizer.norm_reward
+        if (raw and isinstance(infos, ColumnInfos) and not infos.reported) or not ended.any():
+            return  # a group env's own statistics are those of the rollout
+        if not {"episode", "is_success"}.isdisjoint(infos[int(ended.argmax())]):
+            self._update_info_buffer(list(compress(infos, ended)), ended[ended])
+
+    def _act(self, observations: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Sample actions (columns, ...), with their log-probabilities and entropies (columns,)."""
+        distribution = self.policy.get_distribution(observations)
+        with torch.no_grad():
+            actions = distribution.get_actions()
+        return actions, *self._score(distribution, actions)
+
+    def _score(
+        self, distribution: Distribution, actions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probabilities and entropies (rows,); a distribution without entropy estimates it."""
+        log_prob = distribution.log_prob(actions)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.ent_coef != 0):
+            entropy = distribution.entropy()
+            return log_prob, -log_prob if entropy is None else entropy
+
+    def _env_actions(self, actions: torch.Tensor) -> np.ndarray:
+        """Clip Gaussian samples to the action space, as SB3 does."""
+        array = actions.cpu().numpy()
+        if isinstance(self.action_space, spaces.Box):
+            array = array.reshape(-1, *self.action_space.shape)
+            array = np.clip(array, self.action_space.low, self.action_space.high)
+        return array
+
+    def _coefficients(self) -> dict[str, Any]:
+        """The transform's keyword arguments, schedules included."""
+        return self.transform_kwargs
+
+    def _weights(self, returns: torch.Tensor, progress_remaining: float) -> torch.Tensor:
+        """Transform returns (n_groups, group_size) with the coefficients of this moment."""
+        values = {
+            name: scheduled(value, progress_remaining) if callable(value) else value
+            for name, value in self._coefficients().items()
+        }
+        self._current_coefficients = values
+        weights = self.transform(returns, **values)
+        if not isinstance(weights, torch.Tensor):
+            kind = type(weights).__name__
+            raise ValueError(f"the transform gave a {kind}: it must give a tensor of weights")
+        if weights.shape != returns.shape:
+            raise ValueError(
+                f"the transform gave weights of shape {tuple(weights.shape)} for returns of "
+                f"shape {tuple(returns.shape)}: it must give one weight an attempt"
+            )
+        if not math.isfinite(weights.sum().item()):
+            raise ValueError(f"the transform gave weights that are not finite: {weights.tolist()}")
+        return weights
+
+    def _surrogate(
+        self, rollout: Rollout, weights: torch.Tensor, log_prob: torch.Tensor
+    ) -> torch.Tensor:
+        """The objective that the update ascends: a sum over each group, a mean over groups.
+
+        :param weights: (n_groups, group_size), one for each attempt and so for all its steps
+        :param log_prob: (rows,) under the policy that is being updated
+        """
+        step_weights = weights.to(log_prob).flatten()[rollout.attempts]
+        if self.clip_range is None:
+            terms = step_weights * log_prob
+        else:
+            ratio = torch.exp(log_prob - rollout.log_prob)
+            clip_range = self._now("clip_range")
+            clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
+            terms = torch.minimum(step_weights * ratio, step_weights * clipped)
+        return terms.sum() / weights.shape[0]
+
+    def _backward(
+        self, rollout: Rollout, weights: torch.Tensor, ent_coef: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Add the loss's gradient to the parameters'. -> the loss and the mean entropy."""
+        n_rows = len(rollout.attempts)
+        loss, entropy = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        acted = rollout.log_prob.requires_grad  # by this policy, just now
+        for part in [rollout] if acted else rollout.parts(ROWS_AT_ONCE):
+            scores = part.log_prob, part.entropy
+            if not acted:
+                distribution = self.policy.get_distribution(part.observations)
+                scores = self._score(distribution, part.actions)
+            part_entropy = scores[1].sum() / n_rows
+            part_loss = -self._surrogate(part, weights, scores[0])
+            if ent_coef != 0:
+                part_loss = part_loss - ent_coef * part_entropy
+            part_loss.backward()
+            loss, entropy = loss + part_loss.detach(), entropy + part_entropy.detach()
+        return loss, entropy
+
+    def train(self, rollout: Rollout) -> None:
+        """One iteration's update."""
+        optimizer = self.policy.optimizer
+        self._update_learning_rate(optimizer)
+        # 1. the joint transform of each group
+        weights = self._weights(rollout.returns, self._current_progress_remaining)
+        ent_coef = self._now("ent_coef")
+        losses: dict[str, float] = {}
+        for _ in range(self.n_epochs):
+            # 2. the loss and its gradient
+            optimizer.zero_grad()
+            loss, entropy = self._backward(rollout, weights, ent_coef)
+            # 3. a step along the clipped gradient
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            norm = get_total_norm(gradients)
+            grad_norm = norm.item()
+            if not math.isfinite(grad_norm):
+                raise ValueError(
+                    "the gradient is not finite, and the policy was not updated on it: look for "
+                    "NaN in the observations or huge rewards, or lower learning_rate"
+                )
+            if grad_norm + NORM_EPSILON > self.max_grad_norm:
+                clip_grads_with_norm_(parameters, self.max_grad_norm, norm)
+            optimizer.step()
+            losses = {"loss": loss.item(), "entropy": entropy.item(), "grad_norm": grad_norm}
+        self._n_updates += self.n_epochs
+        # 4. what happened
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        for name, value in losses.items():
+            self.logger.record(f"train/{name}", value)
+        for name, value in self._current_coefficients.items():
+            if isinstance(value, int | float | np.number) and not isinstance(value, bool):
+                self.logger.record(f"train/{name}", value)
+
+    def dump_logs(self, iteration: int = 0) -> None:
+        """Write a row of the log; the rollout statistics are those of the last groups."""
+        elapsed = max((time.time_ns() - self.start_time) / 1e9, sys.float_info.epsilon)
+        fps = int((self.num_timesteps - self._num_timesteps_at_start) / elapsed)
+        statistics: dict[str, float] = {}
+        if self._window:  # nothing is in it before an iteration has ended
+            returns = torch.cat([returns for returns, _ in self._window])
+            statistics["ep_rew_mean"] = returns.mean().item()
+            statistics["ep_len_mean"] = float(np.mean([lengths for _, lengths in self._window]))
+            for k in powers_of_two(self.group_size):
+                statistics[f"max_at_{k}"] = max_at_k(returns, k).mean().item()
+        if self.ep_info_buffer:  # a Monitor saw the rewards before any normalisation
+            statistics["ep_rew_mean"] = safe_mean([info["r"] for info in self.ep_info_buffer])
+            statistics["ep_len_mean"] = safe_mean([info["l"] for info in self.ep_info_buffer])
+        if self.ep_success_buffer:
+            statistics["success_rate"] = safe_mean(self.ep_success_buffer)
+        if iteration > 0:
+            self.logger.record("time/iterations", iteration, exclude="tensorboard")
+        self.logger.record("time/fps", fps)
+        self.logger.record("time/time_elapsed", int(elapsed), exclude="tensorboard")
+        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
+        for name, value in statistics.items():
+            self.logger.record(f"rollout/{name}", value)
+        self.logger.dump(step=self.num_timesteps)
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_window"]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "policy.optimizer"], []
+
+
+def scheduled(schedule: Callable[[float], Any], progress_remaining: float) -> Any:
+    """A schedule's value; SB3's own give floats, and one that is a whole number is an integer."""
+    value = schedule(progress_remaining)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _check_problems(env: VecEnv) -> None:
+    if isinstance(env.unwrapped, GroupVecEnv) or not env.has_attr("n_problems"):
+        return
+    if (n_problems := max(env.get_attr("n_problems"))) > 1:
+        raise ValueError(
+            f"{env} starts each column on one of {n_problems} problems by itself, but the "
+            "attempts of a group share a problem: give the env's id, the env itself or a "
+            "Gymnasium vector env"
+        )

@@ -1,0 +1,223 @@
+"""Problem-major groups: who attempts what, as a Stable-Baselines3 ``VecEnv``.
+
+An iteration of the algorithm is ``n_groups * group_size`` whole episodes, the *attempts*. Attempt s
+belongs to group ``s // group_size``, and all attempts of a group face the same problem, so
+``returns.view(n_groups, group_size)`` has one problem a row.
+"""
+
+import time
+from typing import Any, Literal
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs
+
+from pkpo_envs.columns import ColumnProblem, make_columns, restart_obstacle
+from pkpo_sandbox.algorithm.infos import ColumnInfos
+from pkpo_sandbox.algorithm.roster import IDLE, Roster
+from pkpo_sandbox.algorithm.vec_env import ColumnVecEnv
+
+
+class GroupVecEnv(ColumnVecEnv):
+    """Stable-Baselines3's view of a Gymnasium vector env, played in groups.
+
+    Columns restart by themselves, as SB3 expects, on the problem of the attempt that the
+    :class:`Roster` hands them. Once the last attempt has ended every column starts the next
+    iteration, on problems drawn uniformly for each group; an idle column that is cut off then
+    reports ``TimeLimit.truncated``. Envs without an ``n_problems`` are one problem.
+
+    It is its own Monitor: ``info["episode"]`` is there for attempts, played to their end, and not
+    for what idle columns play, so SB3's ``evaluate_policy`` counts the attempts only. (Another
+    VecMonitor around it would count the episodes that are cut off, short ones rather than long.)
+    Attempts of a group share a problem, and fewer episodes than an iteration has may all be of one
+    group: where there are problems, evaluate by ``evaluate_groups`` or ``GroupEvalCallback``.
+
+    A vector env that knows no other way than to restart its columns by itself, spending a step on
+    it (``AutoresetMode.NEXT_STEP``, as Gymnasium's own CartPole), is played if it has one problem
+    and a column for each attempt: a column plays its attempt and is then idle, until the last
+    attempt has ended and all are reset. What an idle column reports meanwhile means nothing; of
+    SB3's algorithms only those of groups know which columns are idle.
+
+    :param venv: vector env with ``AutoresetMode.DISABLED``, where
+        ``reset(options={"problem": (num_envs,) int array, "reset_mask": (num_envs,) bool array})``
+        starts the masked columns on their problems; or with ``NEXT_STEP``, as above
+    :raises ValueError: if ``venv`` restarts its columns otherwise, or has too few of them
+    """
+
+    def __init__(self, venv: VectorEnv) -> None:
+        super().__init__(venv)
+        #: whether the columns restart without being asked
+        self.restarts_itself = venv.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED
+        # Observations are kept until the update: not in an array that the env goes on using.
+        self._copies = bool(getattr(self._base, "copy", False))
+        counts = set(self.get_attr("n_problems")) if self.has_attr("n_problems") else set()
+        if len(counts) > 1:
+            raise ValueError(f"all columns must hold the same problems, got n_problems {counts}")
+        self.n_problems: int | None = counts.pop() if counts else None
+        self._rng = np.random.default_rng()
+        self.resets = 0  #: how often all columns were started anew from outside
+        self._started = time.monotonic()
+        self._returns = np.zeros(self.num_envs)
+        self._lengths = np.zeros(self.num_envs, dtype=np.int64)
+        self.set_groups(1, self.num_envs)
+
+    def set_groups(self, n_groups: int, group_size: int) -> None:
+        """Set how many groups of how many attempts make an iteration; takes effect at reset.
+
+        :raises ValueError: if the columns restart by themselves and are fewer than the attempts
+        """
+        obstacle = restart_obstacle(self.venv, n_groups * group_size, self.n_problems)
+        if obstacle is not None:
+            raise ValueError(
+                f"{obstacle}: build it with autoreset_mode=AutoresetMode.DISABLED (make_group_env "
+                "does, with vectorization='sync' or 'async')"
+            )
+        self.n_groups, self.group_size = n_groups, group_size
+
+    def reset(self) -> VecEnvObs:
+        """Start a new iteration in every column. -> observations (num_envs, ...)."""
+        self.resets += 1
+        seed = self._seeds[0]
+        if seed is None:
+            seeds = None
+        else:
+            # A stream apart from the env's own, which Gymnasium seeds with the bare number.
+            self._rng = np.random.default_rng([seed, 1])
+            seeds = _column_seeds(self._base, seed)
+        options = self._options[0]
+        if any(other != options for other in self._options):
+            raise ValueError(
+                f"the columns of {self.venv} share the options of a reset: give set_options() one "
+                f"dict for all, not {self._options}"
+            )
+        self._reset_seeds()
+        self._reset_options()
+        self._deal()
+        self._returns[:] = self._lengths[:] = 0
+        return self._start(np.ones(self.num_envs, dtype=bool), seeds, options)
+
+    def step_async(self, actions: np.ndarray) -> None:
+        if isinstance(self.action_space, spaces.MultiBinary):  # SB3's policies give floats
+            actions = actions.astype(self.action_space.dtype)
+        self._actions = actions
+
+    def step_wait(self) -> tuple[VecEnvObs, np.ndarray, np.ndarray, Any]:
+        observations, rewards, terminated, truncated, gym_infos = self.venv.step(self._actions)
+        observations, ended = self._kept(observations), terminated | truncated
+        self._returns += rewards
+        self._lengths += 1
+        attempts = ended & (self._roster.attempts != IDLE)
+        self._roster.end(ended)
+        if not ended.any():
+            return observations, rewards, ended, ColumnInfos(gym_infos, self.num_envs)
+        finished = self._roster.finished
+        if finished:
+            ended = np.ones(self.num_envs, dtype=bool)
+            self._deal()
+        seconds = time.monotonic() - self._started
+        episodes = attempts, self._returns.copy(), self._lengths.copy(), seconds
+        infos = ColumnInfos(gym_infos, self.num_envs, ended, observations, ~terminated, episodes)
+        self._returns[ended] = self._lengths[ended] = 0
+        if finished or not self.restarts_itself:
+            observations = self._start(ended)
+        return observations, rewards, ended, infos
+
+    def _kept(self, observations: Any) -> Any:
+        """The observations, in arrays of their own."""
+        if self._copies:
+            return observations
+        if isinstance(observations, dict):
+            return {key: np.array(values) for key, values in observations.items()}
+        return np.array(observations)
+
+    def _deal(self) -> None:
+        """Draw each group's problem and hand out the first attempts of an iteration."""
+        self._roster = Roster(self.n_groups * self.group_size, self.num_envs)
+        self._column_problems = np.zeros(self.num_envs, dtype=np.int64)
+        if self.n_problems is not None:
+            self._group_problems = self._rng.integers(self.n_problems, size=self.n_groups)
+
+    def _start(
+        self, columns: np.ndarray, seed: Any = None, given: dict[str, Any] | None = None
+    ) -> VecEnvObs:
+        """Start the attempts of ``columns`` (num_envs,) bool; an idle one replays its problem."""
+        if self.restarts_itself:
+            return self._kept(self.venv.reset(seed=seed, options=given or None)[0])
+        options: dict[str, Any] = {**(given or {}), "reset_mask": columns}
+        if self.n_problems is not None:
+            playing = columns & (self._roster.attempts != IDLE)
+            groups = self._roster.attempts[playing] // self.group_size
+            self._column_problems[playing] = self._group_problems[groups]
+            options["problem"] = self._column_problems.copy()
+        observations, _ = self.venv.reset(seed=seed, options=options)
+        return self._kept(observations)
+
+
+def group_env(env: gymnasium.Env | VectorEnv) -> GroupVecEnv:
+    """Wrap one Gymnasium env (a single column) or a vector env as a :class:`GroupVecEnv`."""
+    if isinstance(env, VectorEnv):
+        return GroupVecEnv(env)
+    column = ColumnProblem(env, 0)
+    return GroupVecEnv(SyncVectorEnv([lambda: column], autoreset_mode=AutoresetMode.DISABLED))
+
+
+def make_group_env(
+    env_id: str,
+    n_groups: int = 16,
+    group_size: int = 16,
+    *,
+    vectorization: Literal["native", "sync", "async"] | None = None,
+    num_envs: int | None = None,
+    max_episode_steps: int | None = None,
+    seeded_problems: int | None = None,
+    **env_kwargs: Any,
+) -> GroupVecEnv:
+    """Make the columns that play an iteration of any Gymnasium env.
+
+    :param env_id: Gymnasium id, with the module to import before a colon:
+        ``"pkpo_envs:pkpo/Bandit-v0"``
+    :param n_groups: groups in an iteration, at least 1
+    :param group_size: attempts at a group's problem, at least 2
+    :param vectorization: "native" (the env's own vector entry point steps all columns at once),
+        "sync" (one after another), "async" (each in a process of its own; close the env in the
+        end, and start scripts from ``if __name__ == "__main__":``), or None: native where groups
+        can be played with it, else sync
+    :param num_envs: columns; None for one an attempt, with "async" not more than there are cores.
+        With fewer, attempts are played in waves
+    :param max_episode_steps: time limit of an episode, None for the one that the env came with
+    :param seeded_problems: for an env without problems: so many starts, each shared by a group
+        (:class:`pkpo_envs.SeededProblems`); None for one problem, all attempts being independent
+    :param env_kwargs: arguments of the env's constructor. One that has a name from above goes into
+        its registration: ``gymnasium.register(..., kwargs={"num_envs": 3})``
+    :raises ValueError: if an argument is out of range, or the env cannot be vectorised so
+    """
+    check_groups(n_groups, group_size)
+    if max_episode_steps is not None:
+        env_kwargs["max_episode_steps"] = max_episode_steps
+    venv = make_columns(
+        env_id,
+        n_groups * group_size,
+        env_kwargs,
+        vectorization=vectorization,
+        num_envs=num_envs,
+        seeded_problems=seeded_problems,
+    )
+    group = GroupVecEnv(venv)
+    group.set_groups(n_groups, group_size)
+    return group
+
+
+def check_groups(n_groups: int, group_size: int) -> None:
+    """Raise a ValueError unless there is at least one group of at least two attempts."""
+    for name, value, bound in (("n_groups", n_groups, 1), ("group_size", group_size, 2)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < bound:
+            raise ValueError(f"{name} must be an integer of at least {bound}, got {value!r}")
+
+
+def _column_seeds(venv: VectorEnv, seed: int) -> int | list[int]:
+    """Give every env of a list its own seed; consecutive numbers would repeat in the next run."""
+    if isinstance(venv, SyncVectorEnv | AsyncVectorEnv):
+        return np.random.SeedSequence(seed).generate_state(venv.num_envs).tolist()
+    return seed

@@ -1,0 +1,90 @@
+"""Pass@K Policy Optimization as a Stable-Baselines3 algorithm (arXiv 2505.15201)."""
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import gymnasium
+import torch
+from gymnasium.vector import VectorEnv
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import MaybeCallback, Schedule
+from stable_baselines3.common.vec_env import VecEnv
+
+from pkpo_sandbox.algorithm.group_policy_gradient import GroupPolicyGradient
+from pkpo_sandbox.transforms import pkpo
+
+
+class PKPO(GroupPolicyGradient):
+    """Pass@K Policy Optimization (Walder & Karkhanis, arXiv 2505.15201).
+
+    Trains a policy for the expected best of k attempts, max@k (pass@k for 0/1 returns), by
+    :func:`pkpo_sandbox.transforms.pkpo` on groups of n ≥ k. Takes the arguments of
+    :class:`GroupPolicyGradient` except the transform, and
+
+    :param k: the number of attempts whose best counts, 1..group_size, or an SB3 schedule that
+        gives it as a whole number from the remaining progress (1 to 0), as those of
+        :mod:`pkpo_sandbox.schedules` do
+    :param baseline: "loo_minus_one" (the paper's recommendation; at k=1 it is RLOO), "loo"
+        (k < group_size) or "none"
+    """
+
+    def __init__(
+        self,
+        policy: str | type[ActorCriticPolicy],
+        env: gymnasium.Env | VectorEnv | VecEnv | str | None,
+        k: int | Callable[[float], int] = 4,
+        group_size: int = 16,
+        n_groups: int = 16,
+        baseline: str = "loo_minus_one",
+        learning_rate: float | Schedule = 3e-3,
+        gamma: float = 1.0,
+        n_epochs: int = 1,
+        clip_range: float | Schedule | None = None,
+        ent_coef: float | Schedule = 0.0,
+        max_grad_norm: float = 0.5,
+        policy_kwargs: dict[str, Any] | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: torch.device | str = "auto",
+        _init_setup_model: bool = True,
+    ) -> None:
+        self.k = k
+        self.baseline = baseline
+        super().__init__(
+            policy,
+            env,
+            transform=pkpo,
+            group_size=group_size,
+            n_groups=n_groups,
+            learning_rate=learning_rate,
+            gamma=gamma,
+            n_epochs=n_epochs,
+            clip_range=clip_range,
+            ent_coef=ent_coef,
+            max_grad_norm=max_grad_norm,
+            policy_kwargs=policy_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            seed=seed,
+            device=device,
+            _init_setup_model=_init_setup_model,
+        )
+
+    def _coefficients(self) -> dict[str, Any]:
+        return {"k": self.k, "baseline": self.baseline}
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int | None = 100,
+        tb_log_name: str = "PKPO",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        return super().learn(
+            total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
+        )

@@ -1,0 +1,80 @@
+"""The observation and action spaces that a policy can have."""
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.preprocessing import is_image_space
+
+#: the spaces that SB3's networks and distributions are made for
+OBSERVATION_SPACES = (
+    spaces.Box,
+    spaces.Discrete,
+    spaces.MultiDiscrete,
+    spaces.MultiBinary,
+    spaces.Dict,
+)
+
+
+ACTION_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+
+
+SMALLEST_IMAGE = 36  #: pixels that NatureCNN needs in height and width
+
+
+def policy_for(observation_space: spaces.Space) -> str:
+    """The policy that fits these observations, by its name in SB3.
+
+    "MultiInputPolicy" for a Dict, "CnnPolicy" for images, else "MlpPolicy"; also for images too
+    small for SB3's ``NatureCNN``, below 36 pixels in height or width.
+    """
+    if isinstance(observation_space, spaces.Dict):
+        return "MultiInputPolicy"
+    if is_image_space(observation_space):
+        *_, shorter, _ = sorted(observation_space.shape)  # type: ignore[arg-type]
+        return "CnnPolicy" if shorter >= SMALLEST_IMAGE else "MlpPolicy"
+    return "MlpPolicy"
+
+
+def check_spaces(observation_space: spaces.Space, action_space: spaces.Space) -> None:
+    """Raise a ValueError for spaces that SB3 has no network or distribution for."""
+    observations = {"observation space": observation_space}
+    if isinstance(observation_space, spaces.Dict):
+        parts = observation_space.spaces.items()
+        observations = {f"observation space's {key!r}": space for key, space in parts}
+    for role, space in observations.items():
+        inside = observation_space is not space
+        _check_space(role, space, OBSERVATION_SPACES[:-1] if inside else OBSERVATION_SPACES)
+    _check_space("action space", action_space, ACTION_SPACES)
+    if not isinstance(action_space, spaces.Box):
+        return
+    if not np.issubdtype(action_space.dtype, np.floating):
+        raise ValueError(
+            f"the action space {action_space} is of whole numbers, and actions for a Box are "
+            "Gaussian: make it a MultiDiscrete (gymnasium.wrappers.TransformAction)"
+        )
+    if not np.all(np.isfinite([action_space.low, action_space.high])):
+        raise ValueError(
+            f"the action space {action_space} is unbounded: give Box actions finite bounds, "
+            "best -1 and 1 (gymnasium.wrappers.RescaleAction)"
+        )
+
+
+def _check_space(role: str, space: spaces.Space, allowed: tuple[type, ...]) -> None:
+    if not isinstance(space, allowed):
+        names = ", ".join(kind.__name__ for kind in allowed)
+        raise ValueError(
+            f"the {role} {space} is not supported: use one of {names}, "
+            "or a Gymnasium wrapper that turns it into one"
+        )
+    if np.any(getattr(space, "start", 0) != 0):
+        raise ValueError(
+            f"the {role} {space} does not start at 0, as SB3 takes it to do: shift it by a wrapper "
+            "(gymnasium.wrappers.TransformObservation, TransformAction)"
+        )
+    flat = spaces.MultiDiscrete | spaces.MultiBinary
+    if role != "action space":
+        flat = spaces.MultiDiscrete
+    if isinstance(space, flat) and len(space.shape) > 1:
+        raise ValueError(
+            f"the {role} {space} has {len(space.shape)} axes, and SB3's policies take one: flatten "
+            "it by a wrapper (gymnasium.wrappers.TransformObservation, TransformAction)"
+        )

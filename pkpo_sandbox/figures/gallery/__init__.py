@@ -1,0 +1,1 @@
+"""The figures of this project, one module each, named after its experiment."""

@@ -1,0 +1,49 @@
+"""Annealing k from 8 to 1 ends with the best of both: all problems solved, at the first try."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pkpo_sandbox.figures import plotting
+from pkpo_sandbox.figures.gallery.unblock import LABELS, LOGGED
+from pkpo_sandbox.runs.tables import complete_sweep, curves
+
+SCHEDULES = ("k = 1", "k = 8", "8 then 1", "8 to 1 linearly")
+
+
+def schedule(run: dict) -> str:
+    """The name of a run's schedule."""
+    if pd.notna(run["config.objective.k"]):
+        return f"k = {run['config.objective.k']:g}"
+    kind = str(run["config.objective.k._target_"]).rpartition(".")[2]
+    ends = f"{run['config.objective.k.start']:g}", f"{run['config.objective.k.end']:g}"
+    return " then ".join(ends) if kind == "Step" else f"{' to '.join(ends)} linearly"
+
+
+def table(runs: pd.DataFrame) -> pd.DataFrame:
+    """Columns schedule, seed, update, pass_at_1, pass_at_8, hard_pass_at_8, solved, entropy, k."""
+    names = [schedule(run) for run in runs.to_dict("records")]
+    runs = runs.filter(regex=r"^(?!config\.objective\.k)").assign(**{"config.schedule": names})
+    runs = complete_sweep(runs, "schedule")
+    keys = {"schedule": "config.schedule", "seed": "config.seed"}
+    return curves(runs, {**LOGGED, "k": "train/k"}, keys).astype({"k": int})
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """pass@1 and pass@8 against updates, and below them the k that was trained for."""
+    figure, axes = plotting.subplots(2, 2, height=3.6, height_ratios=(3, 1), sharex=True)
+    for index, name in enumerate(SCHEDULES):
+        rows = table[table["schedule"] == name]
+        style = {"color": plotting.COLORS[index], "linestyle": plotting.LINES[index]}
+        for panel, column in zip(axes[0], ("pass_at_1", "pass_at_8"), strict=True):
+            summary = plotting.summarise(rows, "update", column)
+            plotting.band(panel, summary, "update", label=name, **style)
+            panel.set(ylabel=LABELS[column], ylim=(-0.03, 1.03))
+        k = rows.groupby("update")["k"].first()
+        for panel in axes[1]:
+            panel.step(k.index, k, where="post", **style)
+            panel.set(xlabel="update", ylabel="k", yticks=(1, 4, 8), ylim=(0, 9))
+    figure.suptitle(
+        "PKPO on the problem set: mean of the seeds, 95 % bootstrap interval", fontsize=9
+    )
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure

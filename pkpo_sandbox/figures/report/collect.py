@@ -1,0 +1,199 @@
+"""What lies in a folder of runs, finished or not; what cannot be read is named, not fatal."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from pkpo_sandbox.runs.config import NOT_IN_HASH
+from pkpo_sandbox.runs.folder import FAILURE, SUMMARY, read_failures, read_summary
+from pkpo_sandbox.runs.tables import read_progress
+
+CONFIG = "config.yaml"
+UPDATE = "train/n_updates"  # what curves are drawn against
+UNREADABLE = (ValueError, OSError, RecursionError, YAMLError, OmegaConfBaseException)
+
+
+@dataclass
+class Run:
+    """One run. ``flat`` is its config with dotted keys, in which a nested object is one value."""
+
+    folder: Path
+    state: str  #: finished, failed or unfinished
+    config: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    failure: dict[str, Any] = field(default_factory=dict)
+    progress: pd.DataFrame | None = None  #: the log of a finished training
+
+    @property
+    def flat(self) -> dict[str, Any]:
+        return flatten(self.config)
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """What decides the results, but for the seed."""
+        return {key: v for key, v in self.flat.items() if key not in {"seed", *NOT_IN_HASH}}
+
+    def last(self, metric: str) -> float | None:
+        """The last value that the run logged of a metric."""
+        if self.progress is None or metric not in self.progress:
+            return None
+        logged = self.progress[metric].dropna()
+        return None if logged.empty else float(logged.iloc[-1])
+
+
+def read(folder: Path) -> tuple[list[Run], list[str]]:
+    """The runs below a folder, sorted by their paths, and what could not be read of them."""
+    found = {path.parent for name in (SUMMARY, FAILURE, CONFIG) for path in folder.rglob(name)}
+    runs, problems = [], []
+    for place in sorted(found):
+        try:
+            run = read_run(place)
+        except UNREADABLE as error:
+            problems.append(one_line(place, error))
+            continue
+        runs.append(run)
+        if run.state == "finished" and "measurements" not in run.summary:
+            try:
+                run.progress = numbers(read_progress(place))
+            except UNREADABLE as error:
+                problems.append(one_line(place / "progress.csv", error))
+    return runs, problems
+
+
+def one_line(path: Path, error: BaseException) -> str:
+    message = " ".join(str(error).split())
+    return message if str(path) in message else f"{path}: {type(error).__name__}: {message}"
+
+
+def read_run(folder: Path) -> Run:
+    """One run without its log.
+
+    :raises ValueError: if its summary is damaged; other of ``UNREADABLE`` for other files
+    """
+    summary = read_summary(folder)
+    if summary is not None:
+        check(folder / SUMMARY, summary)
+        return Run(folder, "finished", summary["config"], summary)
+    config: Any = {}
+    if (folder / CONFIG).exists():
+        config = OmegaConf.to_container(OmegaConf.load(folder / CONFIG))
+        if not isinstance(config, dict):
+            raise ValueError(f"{folder / CONFIG} is damaged: it is not a mapping")
+    failures = [found for found in read_failures(folder) if Path(found["folder"]) == folder]
+    if failures:
+        failure = failures[0]
+        overrides = failure.get("overrides", [])
+        if not isinstance(overrides, list) or "error" not in failure:
+            raise ValueError(f"{folder / FAILURE} is damaged: it holds no error or no overrides")
+        config = config or failure.get("config", {})
+        if not isinstance(config, dict):
+            raise ValueError(f"{folder / FAILURE} is damaged: config is not a mapping")
+        return Run(folder, "failed", config, failure={**failure, "overrides": overrides})
+    return Run(folder, "unfinished", config)
+
+
+def check(path: Path, summary: Any) -> None:
+    """Refuse a summary that is not one.
+
+    :raises ValueError: naming what is wrong in it
+    """
+    if not isinstance(summary, dict) or not isinstance(summary.get("config"), dict):
+        raise ValueError(f"{path} is damaged: it holds no config")
+    exact = summary.get("exact", {})
+    for name, value in (("versions", summary.get("versions", {})), ("exact", exact)):
+        if not isinstance(value, dict):
+            raise ValueError(f"{path} is damaged: {name} is not a mapping")
+    if not all(str(k).isdecimal() and isinstance(facts, dict) for k, facts in exact.items()):
+        raise ValueError(f"{path} is damaged: exact does not map each k to its values")
+    seconds = summary.get("wall_time_seconds", 0)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise ValueError(f"{path} is damaged: wall_time_seconds={seconds!r} is not a number")
+
+
+def numbers(progress: pd.DataFrame) -> pd.DataFrame:
+    """A log as numbers, what is not finite left empty.
+
+    :raises ValueError: if it has no rows, no updates, or text in place of a number
+    """
+    if progress.empty or UPDATE not in progress:
+        raise ValueError(f"there is no row of {UPDATE} in it")
+    return progress.apply(pd.to_numeric).replace([np.inf, -np.inf], np.nan)
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys; below the first level, what names its ``_target_`` stays whole."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        whole = bool(prefix) and isinstance(value, dict) and "_target_" in value
+        if isinstance(value, dict) and value and not whole:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def shown(value: Any) -> str:
+    """A value of a config as a person writes it: 0.003, Step(start=8, end=1, at=0.5)."""
+    if isinstance(value, dict) and "_target_" in value:
+        arguments = [f"{key}={shown(v)}" for key, v in value.items() if key != "_target_"]
+        return f"{str(value['_target_']).rpartition('.')[2]}({', '.join(arguments)})"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {shown(v)}" for key, v in value.items()) + "}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(shown, value))}]"
+    return str(value)
+
+
+def differing(settings: list[dict[str, Any]]) -> list[str]:
+    """The keys in which flat configs differ, a key that only some have included."""
+    keys = list(dict.fromkeys(key for setting in settings for key in setting))
+    return [
+        key
+        for key in keys
+        if len({shown(setting[key]) if key in setting else None for setting in settings}) > 1
+    ]
+
+
+def telling(settings: list[dict[str, Any]]) -> list[str]:
+    """The differing keys that tell settings apart: fewer where these suffice.
+
+    A key that has one value wherever it is there, such as the baseline that only one of the
+    objectives takes, follows from the others.
+    """
+    keys = differing(settings)
+    several = [key for key in keys if len({shown(s[key]) for s in settings if key in s}) > 1]
+    distinct = {identity(setting, keys) for setting in settings}
+    return several if len({identity(s, several) for s in settings}) == len(distinct) else keys
+
+
+def identity(setting: dict[str, Any], keys: list[str]) -> tuple[str | None, ...]:
+    return tuple(shown(setting[key]) if key in setting else None for key in keys)
+
+
+def ordered(setting: dict[str, Any], keys: list[str]) -> list[tuple[int, float, str]]:
+    """What sorts settings by these keys: numbers first, then texts, what is missing last."""
+    return [natural(setting.get(key)) if key in setting else (2, 0.0, "") for key in keys]
+
+
+def natural(value: Any) -> tuple[int, float, str]:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return (0, float(value), "") if number else (1, 0.0, shown(value))
+
+
+def label(setting: dict[str, Any], keys: list[str]) -> str:
+    """A setting by what tells it from others: "objective.k=4, algorithm.learning_rate=0.003"."""
+    named = [short(key, setting[key]) for key in keys if key in setting]
+    return ", ".join(f"{key}={value}" for key, value in named)
+
+
+def short(key: str, value: Any) -> tuple[str, str]:
+    """A key and its value, a target by its last name: ("objective", "grpo")."""
+    if key.endswith("._target_"):
+        return key.removesuffix("._target_"), shown(value).rpartition(".")[2]
+    return key, shown(value)

@@ -1,0 +1,1 @@
+"""What a policy achieves: estimated on groups of attempts, or exactly where the world knows it."""

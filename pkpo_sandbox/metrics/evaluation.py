@@ -1,0 +1,97 @@
+"""What a policy achieves on groups of episodes of its own, apart from any training."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
+
+from pkpo_sandbox.algorithm.groups import GroupVecEnv, check_groups
+from pkpo_sandbox.algorithm.roster import IDLE, Roster
+
+
+def evaluate_groups(
+    model: BaseAlgorithm,
+    env: VecEnv,
+    n_groups: int,
+    group_size: int,
+    *,
+    deterministic: bool = False,
+    seed: int = 0,
+) -> torch.Tensor:
+    """Play whole episodes, ``group_size`` attempts at each of ``n_groups`` problems.
+
+    A function of its arguments: the env is seeded, and what ``model.predict`` draws from is seeded
+    and afterwards put back as it was. The env's episodes under way are lost.
+
+    :param model: acts by ``predict``. (DQN's tosses its exploration coin once a step for all
+        columns, so its attempts are independent only with ``deterministic=True``.)
+    :param env: one from ``make_group_env``, or any ``VecEnv`` of one problem; of any size
+    :param deterministic: the policy's modes in place of samples of it
+    :param seed: of the problems, the env and the actions, 0 to 2**32 - 1
+    :return: undiscounted returns (n_groups, group_size) float64, without ``VecNormalize``'s scaling
+    :raises ValueError: if n_groups or group_size is out of range, or the env has several problems
+        and does not deal them out to groups
+    """
+    check_groups(n_groups, group_size)
+    if isinstance(env.unwrapped, GroupVecEnv):
+        env.unwrapped.set_groups(n_groups, group_size)
+    elif (n_problems := count_problems(env)) > 1:
+        raise ValueError(
+            f"{env} has {n_problems} problems and draws one for each episode, but the attempts of "
+            "a group share theirs: build the env with pkpo_sandbox.algorithm.groups.make_group_env"
+        )
+    roster = Roster(n_groups * group_size, env.num_envs)
+    returns = np.zeros((n_groups, group_size))
+    with own_randomness(model, seed):
+        env.seed(seed)
+        observations: Any = env.reset()
+        state, starts = None, np.ones(env.num_envs, dtype=bool)
+        while not roster.finished:
+            actions, state = model.predict(observations, state, starts, deterministic)
+            observations, rewards, starts, _ = env.step(actions)
+            playing = roster.attempts != IDLE
+            returns.flat[roster.attempts[playing]] += unscaled(env, rewards)[playing]
+            roster.end(starts)
+    return torch.from_numpy(returns)
+
+
+def gpus(model: BaseAlgorithm) -> list[torch.device]:
+    return [model.device] if model.device.type == "cuda" else []
+
+
+@contextmanager
+def own_randomness(model: BaseAlgorithm, seed: int) -> Iterator[None]:
+    """Seed what ``predict`` may draw from: torch, NumPy, the action space; restore it after."""
+    devices = gpus(model)
+    actions = model.action_space.np_random.bit_generator
+    before = np.random.get_state(), actions.state  # noqa: NPY002, what DQN draws from
+    with torch.random.fork_rng(devices):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every GPU
+        for device in devices:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        actions.state = np.random.PCG64(seed).state
+        try:
+            yield
+        finally:
+            np.random.set_state(before[0])  # noqa: NPY002
+            actions.state = before[1]
+
+
+def unscaled(env: VecEnv, rewards: NDArray[Any]) -> NDArray[Any]:
+    normalizer = unwrap_vec_normalize(env)
+    return rewards if normalizer is None else normalizer.get_original_reward()
+
+
+def count_problems(env: VecEnv) -> int:
+    """How many problems the columns of an env share; one that does not say has one."""
+    counts = set(env.get_attr("n_problems")) if env.has_attr("n_problems") else {1}
+    if len(counts) > 1:
+        raise ValueError(f"the columns of {env} hold different numbers of problems, {counts}")
+    return counts.pop()

@@ -1,0 +1,127 @@
+"""A trained policy from a run's folder, without running what a stranger wrote into it.
+
+Stable-Baselines3's ``PKPO.load("model.zip")`` unpickles, and unpickling runs code: use it on files
+of your own only. :func:`load_model` builds the algorithm from ``config.yaml`` and reads nothing but
+tensors from ``model.zip``.
+"""
+
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from pkpo_sandbox.runs.train import TrainConfig, build
+
+if TYPE_CHECKING:
+    from pkpo_sandbox.algorithm.group_policy_gradient import GroupPolicyGradient
+
+WORLDS = "pkpo_envs:pkpo/"
+
+
+def load_model(
+    folder: str | Path, trusted: bool = False, device: str = "cpu"
+) -> "GroupPolicyGradient":
+    """The algorithm of a finished run, with its trained policy and the env of its config.
+
+    Its counters start anew: ``learn`` is another training, which begins with the run's first
+    problems. To go on where a training stopped, save and load the model as SB3 does.
+
+    :param folder: of the run
+    :param trusted: whether the config may name functions, classes and env modules other than this
+        package's, which are then imported and called
+    :param device: to load it to, whatever it was trained on
+    :raises ValueError: if a file is missing or damaged, or the config names what it may not
+    """
+    folder = Path(folder)
+    config = read_config(folder / "config.yaml", trusted)
+    config.algorithm.device = device
+    try:
+        model = build(config)
+    except Exception as error:  # envs and libraries raise many kinds
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{folder / 'config.yaml'} describes no run ({type(error).__name__}: {reason}): it was "
+            "changed, or written by another version"
+        ) from error
+    path = folder / "model.zip"
+    try:
+        tensors = read_tensors(path)
+        model.policy.load_state_dict(tensors["policy"])
+        model.policy.optimizer.load_state_dict(tensors["policy.optimizer"])
+    except Exception as error:  # zipfile, torch and pickle raise many kinds
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{path} is missing, damaged or of another config ({type(error).__name__}: {reason}): "
+            "train the run again"
+        ) from error
+    return model
+
+
+def read_config(path: Path, trusted: bool = False) -> TrainConfig:
+    """A run's config; nothing in it is resolved before it has been checked.
+
+    :raises ValueError: if the file is missing or damaged, or names what it may not
+    """
+    try:
+        loaded = OmegaConf.load(path)
+        if not trusted:
+            refuse_foreign(OmegaConf.to_container(loaded, resolve=False), path)
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TrainConfig), loaded))
+    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is missing or damaged ({reason}): train the run again") from error
+    assert isinstance(config, TrainConfig)
+    return config
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """The state of the policy and of its optimizer in an SB3 file, and nothing that is pickled."""
+    import torch
+
+    with zipfile.ZipFile(path) as archive:
+        tensors = {}
+        for name in ("policy", "policy.optimizer"):
+            with archive.open(f"{name}.pth") as file:
+                tensors[name] = torch.load(file, map_location="cpu", weights_only=True)
+        return tensors
+
+
+def refuse_foreign(config: Any, path: Path) -> None:
+    """Raise a ValueError for a config, in plain containers, that names code not of this package.
+
+    An interpolation is code too: its resolver may be anything. Runs are written without any.
+    """
+    from pkpo_sandbox import schedules, transforms
+
+    known = {f"stable_baselines3.common.utils.{kind}Schedule" for kind in ("Constant", "Linear")}
+    known |= {
+        f"{room.__name__}.{name}"
+        for room in (transforms, schedules)
+        for name, value in vars(room).items()
+        if getattr(value, "__module__", "") == room.__name__ and not name.startswith("_")
+    }
+    foreign = [
+        text
+        for key, text in texts(config)
+        if (key == "_target_" and text not in known)
+        or (key == "id" and ":" in text and not text.startswith(WORLDS))
+        or "${" in text
+    ]
+    if foreign:
+        raise ValueError(
+            f"{path} names {', '.join(foreign)}, code that is not this package's and would be run: "
+            "if you trust whoever wrote it, say trusted=True"
+        )
+
+
+def texts(value: Any, key: str = "") -> list[tuple[str, str]]:
+    """Every value in nested containers, as text, with the key that it stands under; and keys."""
+    if isinstance(value, dict):
+        inner = [pair for name, entry in value.items() for pair in texts(entry, str(name))]
+        return [("", str(name)) for name in value] + inner
+    if isinstance(value, list):
+        return [pair for entry in value for pair in texts(entry, key)]
+    return [(key, str(value))]

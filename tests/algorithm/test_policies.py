@@ -1,0 +1,458 @@
+"""Policies: an actor without a critic, a fixed standard deviation, and SB3's options."""
+
+import math
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.envs import FakeImageEnv, SimpleMultiObsEnv
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureCNN
+from torch import nn
+
+from pkpo_sandbox.algorithm.groups import make_group_env
+from pkpo_sandbox.algorithm.pkpo import PKPO
+from pkpo_sandbox.algorithm.policies import (
+    ActorPolicy,
+    CnnActorPolicy,
+    MultiInputActorPolicy,
+    NoCritic,
+)
+from pkpo_sandbox.algorithm.spaces import check_spaces, policy_for
+from pkpo_sandbox.metrics.evaluation import evaluate_groups
+
+BANDIT = "pkpo_envs:pkpo/Bandit-v0"
+CLIFF = "pkpo_envs:pkpo/Cliff1D-v0"
+DISCRETE = spaces.Discrete(5)
+LINE = spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+
+def pkpo_on(env, policy="MlpPolicy", **policy_kwargs) -> PKPO:
+    return PKPO(
+        policy,
+        env,
+        k=2,
+        group_size=4,
+        n_groups=2,
+        seed=0,
+        device="cpu",
+        policy_kwargs=policy_kwargs,
+    )
+
+
+def actor(observations=DISCRETE, actions=DISCRETE, **kwargs) -> ActorPolicy:
+    return ActorPolicy(observations, actions, lambda _: 1e-3, **kwargs)
+
+
+def parameters(policy: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in policy.named_parameters()}
+
+
+def test_there_are_no_critic_parameters():
+    policy = pkpo_on(BANDIT).policy
+    assert list(parameters(policy)) == [
+        "mlp_extractor.policy_net.0.weight",
+        "mlp_extractor.policy_net.0.bias",
+        "mlp_extractor.policy_net.2.weight",
+        "mlp_extractor.policy_net.2.bias",
+        "action_net.weight",
+        "action_net.bias",
+    ]
+    # 1 observation -> 64 -> 64 -> 3 arms: (1+1)64 + (64+1)64 + (64+1)3.
+    assert sum(p.numel() for p in policy.parameters()) == 128 + 4160 + 195
+    assert set(policy.optimizer.param_groups[0]["params"]) == set(policy.parameters())
+    assert isinstance(policy.value_net, NoCritic)
+
+
+def test_a_gaussian_policy_has_a_trained_deviation_besides():
+    policy = pkpo_on(CLIFF, net_arch=[]).policy
+    shapes = {name: tuple(value.shape) for name, value in policy.named_parameters()}
+    assert shapes == {"log_std": (1,), "action_net.weight": (1, 1), "action_net.bias": (1,)}
+    assert len(policy.optimizer.param_groups[0]["params"]) == 3
+
+
+def test_values_are_nan_and_the_rest_of_sb3s_interface_works():
+    policy = actor()
+    observations = torch.arange(5)
+    actions, values, log_prob = policy(observations)
+    assert values.isnan().all()
+    assert values.shape == (5, 1)
+    assert policy.predict_values(observations).isnan().all()
+    again, evaluated, entropy = policy.evaluate_actions(observations, actions)
+    assert again.isnan().all()
+    assert torch.allclose(evaluated, log_prob, atol=1e-6)
+    assert entropy.shape == (5,)
+
+
+@pytest.mark.parametrize(
+    ("net_arch", "layers"),
+    [
+        ([], []),
+        ([8], [8]),
+        ([8, 4], [8, 4]),
+        ({"pi": [6], "vf": [32, 32]}, [6]),
+        ({"vf": [32]}, []),
+    ],
+)
+def test_net_arch_shapes_the_actor_only(net_arch, layers):
+    policy = actor(net_arch=net_arch, activation_fn=nn.ReLU)
+    linear = [m.out_features for m in policy.mlp_extractor.modules() if isinstance(m, nn.Linear)]
+    assert linear == layers
+    activations = [m for m in policy.mlp_extractor.modules() if isinstance(m, nn.ReLU)]
+    assert len(activations) == len(layers)
+
+
+def test_the_optimizer_is_of_the_chosen_class():
+    policy = actor(optimizer_class=torch.optim.SGD, optimizer_kwargs={"momentum": 0.5})
+    assert type(policy.optimizer) is torch.optim.SGD
+    assert policy.optimizer.defaults["momentum"] == 0.5
+    assert policy.optimizer.defaults["lr"] == 1e-3
+
+
+class Doubled(BaseFeaturesExtractor):
+    """Gives every observation twice, through a trained scale."""
+
+    def __init__(self, observation_space: spaces.Space, scale: float = 1.0) -> None:
+        super().__init__(observation_space, features_dim=2)
+        self.scale = nn.Parameter(torch.tensor(scale))
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        return self.scale * observations.expand(-1, 2)
+
+
+def test_a_features_extractor_of_ones_own_is_trained():
+    model = pkpo_on(
+        BANDIT, features_extractor_class=Doubled, features_extractor_kwargs={"scale": 3.0}
+    )
+    assert model.policy.mlp_extractor.policy_net[0].in_features == 2
+    model.learn(80)
+    assert model.policy.features_extractor.scale != 3
+
+
+def test_the_network_sees_each_distinct_discrete_observation_once():
+    policy = actor()
+    seen = []
+    policy.features_extractor.register_forward_hook(
+        lambda _, inputs, __: seen.append(len(inputs[0]))
+    )
+    observations = torch.tensor([3, 1, 3, 3, 0, 1])
+    probabilities = policy.get_distribution(observations).distribution.probs
+    assert seen == [3]
+    plain = ActorCriticPolicy.get_distribution(policy, observations).distribution.probs
+    assert torch.allclose(probabilities, plain, atol=1e-6)
+    assert not torch.allclose(plain[0], plain[1], atol=1e-4)
+
+
+def test_gradients_flow_to_every_row_of_a_shared_observation():
+    policy = actor(net_arch=[])
+    observations, actions = torch.tensor([3, 3, 1]), torch.tensor([0, 2, 4])
+    weights = torch.tensor([1.0, -2.0, 0.5])
+
+    def gradient(get_distribution) -> torch.Tensor:
+        policy.zero_grad()
+        (weights * get_distribution(policy, observations).log_prob(actions)).sum().backward()
+        return policy.action_net.weight.grad.clone()
+
+    shared = gradient(ActorPolicy.get_distribution)
+    assert torch.allclose(shared, gradient(ActorCriticPolicy.get_distribution), atol=1e-6)
+    assert shared.abs().max() > 0.1
+
+
+def test_shared_distributions_sample_by_their_probabilities():
+    policy = actor(net_arch=[], actions=spaces.Discrete(3))
+    with torch.no_grad():
+        policy.action_net.weight.zero_()
+        policy.action_net.bias.copy_(torch.tensor([0.2, 0.0, 0.8]).log().clamp(min=-1000))
+    torch.manual_seed(0)
+    distribution = policy.get_distribution(torch.arange(5).repeat(2000))
+    counts = torch.bincount(distribution.sample(), minlength=3)
+    # 10,000 draws: standard deviation of the first count sqrt(10000 * 0.2 * 0.8) = 40.
+    assert counts[0].item() == pytest.approx(2000, abs=160)
+    assert counts[1] == 0
+    assert distribution.mode().unique().tolist() == [2]
+    # −0.2 log 0.2 − 0.8 log 0.8 = 0.500402
+    assert distribution.entropy().tolist() == pytest.approx([0.500402] * 10_000, abs=1e-5)
+
+
+def test_a_policy_that_diverged_says_so():
+    policy = actor()
+    with torch.no_grad():
+        policy.action_net.bias[2] = math.nan
+    with pytest.raises(ValueError, match=r"logits are not finite.*lower learning_rate"):
+        policy.get_distribution(torch.arange(5))
+
+
+# Fixed standard deviation
+
+
+def test_fixed_std_is_held_exactly_and_not_trained():
+    model = pkpo_on(CLIFF, fixed_std=0.1, net_arch=[])
+    policy = model.policy
+    assert policy.log_std.tolist() == [torch.tensor(math.log(0.1)).item()]
+    assert not policy.log_std.requires_grad
+    assert all(p is not policy.log_std for p in policy.optimizer.param_groups[0]["params"])
+    before = parameters(policy)
+    model.learn(80)
+    assert policy.log_std.equal(before["log_std"])
+    assert not policy.action_net.bias.equal(before["action_net.bias"])
+    deviation = policy.get_distribution(torch.zeros(3, dtype=torch.int64)).distribution.stddev
+    assert deviation.flatten().tolist() == pytest.approx([0.1] * 3, rel=1e-6)
+
+
+def test_fixed_std_outlives_saving_and_loading(tmp_path):
+    model = pkpo_on(CLIFF, fixed_std=0.1)
+    model.learn(16).save(tmp_path / "model.zip")
+    loaded = PKPO.load(tmp_path / "model.zip", env=model.get_env(), device="cpu")
+    loaded.learn(80)
+    for policy in (loaded.policy,):
+        assert policy.fixed_std == 0.1
+        assert not policy.log_std.requires_grad
+        assert policy.log_std.equal(model.policy.log_std)
+    model.policy.save(tmp_path / "policy.pt")
+    policy = ActorPolicy.load(tmp_path / "policy.pt", device="cpu")
+    assert policy.fixed_std == 0.1
+    assert not policy.log_std.requires_grad
+
+
+@pytest.mark.parametrize("fixed_std", [0, -0.1, math.nan, math.inf])
+def test_a_fixed_std_must_be_positive_and_finite(fixed_std):
+    with pytest.raises(ValueError, match=f"fixed_std must be positive and finite, got {fixed_std}"):
+        actor(actions=LINE, fixed_std=fixed_std)
+
+
+@pytest.mark.parametrize("actions", [DISCRETE, spaces.MultiBinary(3), spaces.MultiDiscrete([2, 3])])
+def test_a_fixed_std_needs_gaussian_actions(actions):
+    with pytest.raises(ValueError, match=r"fixed_std=0.1 needs Gaussian actions.*has none"):
+        actor(actions=actions, fixed_std=0.1)
+
+
+def test_a_second_features_extractor_is_refused():
+    with pytest.raises(ValueError, match=r"share_features_extractor=False.*leave it at True"):
+        actor(share_features_extractor=False)
+
+
+def test_noise_that_attempts_would_share_is_refused():
+    with pytest.raises(ValueError, match=r"use_sde=True.*must be independent"):
+        pkpo_on(CLIFF, use_sde=True)
+
+
+# Kinds of policies
+
+
+def test_a_saved_policy_acts_as_before(tmp_path):
+    policy = actor(net_arch=[8], activation_fn=nn.ReLU)
+    policy.save(tmp_path / "policy.pt")
+    loaded = ActorPolicy.load(tmp_path / "policy.pt", device="cpu")
+    assert isinstance(loaded.value_net, NoCritic)
+    assert parameters(loaded).keys() == parameters(policy).keys()
+    observations = torch.arange(5)
+    expected = policy.get_distribution(observations).distribution.probs
+    assert loaded.get_distribution(observations).distribution.probs.equal(expected)
+
+
+class PaysForActionOne(gymnasium.Wrapper):
+    """Rewards that differ within a group, so that there is a gradient."""
+
+    def step(self, action):
+        observation, _, *rest = self.env.step(action)
+        return observation, float(action == 1), *rest
+
+
+class WithCritic(ActorCriticPolicy):
+    """SB3's own policy, critic and all."""
+
+
+def test_a_policy_class_with_a_critic_trains_its_actor_alone():
+    model = pkpo_on(BANDIT, policy=WithCritic)
+    before = parameters(model.policy)
+    assert any("value" in name for name in before)
+    model.learn(80)
+    for name, value in parameters(model.policy).items():
+        assert value.equal(before[name]) == ("value" in name), name
+
+
+def test_images_go_through_a_convolutional_network():
+    env = PaysForActionOne(FakeImageEnv(screen_height=36, screen_width=36, n_channels=1))
+    model = pkpo_on(env, policy="CnnPolicy")
+    assert type(model.policy) is CnnActorPolicy
+    assert type(model.policy.features_extractor) is NatureCNN
+    before = parameters(model.policy)
+    model.learn(1)
+    after = parameters(model.policy)
+    assert not any("value" in name for name in after)
+    assert not after["features_extractor.cnn.0.weight"].equal(
+        before["features_extractor.cnn.0.weight"]
+    )
+    assert model.predict(env.reset()[0])[0].shape == ()
+
+
+def test_dict_observations_go_through_a_combined_extractor():
+    env = PaysForActionOne(gymnasium.wrappers.TimeLimit(SimpleMultiObsEnv(), 5))
+    model = pkpo_on(env, policy="MultiInputPolicy")
+    assert type(model.policy) is MultiInputActorPolicy
+    assert set(model.policy.features_extractor.extractors) == {"vec", "img"}
+    before = parameters(model.policy)
+    model.learn(100)
+    assert not parameters(model.policy)["action_net.weight"].equal(before["action_net.weight"])
+    assert model.predict(env.reset()[0])[0].shape == ()
+
+
+def test_dropout_is_off_when_the_policy_acts_and_learns():
+    class Dropping(Doubled):
+        def forward(self, observations):
+            return nn.functional.dropout(super().forward(observations), training=self.training)
+
+    model = pkpo_on(BANDIT, features_extractor_class=Dropping)
+    model.learn(16)
+    assert not model.policy.training
+
+
+# Spaces
+
+IMAGE = spaces.Box(0, 255, (36, 40, 3), np.uint8)
+OBSERVATIONS = {
+    "vector": spaces.Box(-np.inf, np.inf, (3,), np.float64),
+    "matrix": spaces.Box(-1, 1, (2, 2), np.float32),
+    "image": IMAGE,
+    "small image": spaces.Box(0, 255, (7, 7, 3), np.uint8),
+    "discrete": spaces.Discrete(5),
+    "multi-discrete": spaces.MultiDiscrete([2, 3]),
+    "multi-binary": spaces.MultiBinary(4),
+    "dict": spaces.Dict(
+        a=spaces.Box(-1, 1, (2,)), b=spaces.Discrete(3), c=spaces.MultiBinary(2), d=IMAGE
+    ),
+}
+ACTIONS = {
+    "box": spaces.Box(-1.0, 1.0, (2,), np.float32),
+    "float64 box": spaces.Box(np.zeros((2, 2)), np.full((2, 2), 3.0), dtype=np.float64),
+    "discrete": spaces.Discrete(3),
+    "multi-discrete": spaces.MultiDiscrete([2, 4]),
+    "multi-binary": spaces.MultiBinary(3),
+}
+
+
+class AnySpaces(gymnasium.Env):
+    """Observes at random, insists on its action space, and ends by chance after a step or more."""
+
+    def __init__(self, observation_space: spaces.Space, action_space: spaces.Space) -> None:
+        self.observation_space, self.action_space = observation_space, action_space
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.observation_space.seed(int(self.np_random.integers(2**31)))
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        if isinstance(self.action_space, spaces.MultiBinary):
+            assert action.dtype == self.action_space.dtype  # it may be used as an index
+        reward, ended = float(np.sum(action)), bool(self.np_random.random() < 0.3)
+        return self.observation_space.sample(), reward, ended, False, {}
+
+
+@pytest.fixture
+def any_spaces():
+    gymnasium.register("test/AnySpaces-v0", entry_point=AnySpaces)
+    yield "test/AnySpaces-v0"
+    del gymnasium.registry["test/AnySpaces-v0"]
+
+
+@pytest.mark.parametrize(
+    ("observed", "acted"),
+    [
+        *((observed, "discrete") for observed in OBSERVATIONS),
+        *(("vector", acted) for acted in ACTIONS),
+        *(("discrete", acted) for acted in ACTIONS),
+        ("dict", "multi-binary"),
+    ],
+)
+def test_every_space_is_played_trained_on_saved_and_loaded(any_spaces, observed, acted, tmp_path):
+    env = make_group_env(
+        any_spaces,
+        2,
+        4,
+        num_envs=3,  # waves, of unequal lengths
+        observation_space=OBSERVATIONS[observed],
+        action_space=ACTIONS[acted],
+    )
+    env.seed(1)
+    model = pkpo_on(env, policy=policy_for(env.observation_space))
+    before = parameters(model.policy)
+    model.learn(1)
+    assert model._window[-1][1].min() >= 1
+    assert len(set(model._window[-1][1].flat)) > 1
+    after = parameters(model.policy)
+    assert any(not after[name].equal(before[name]) for name in before)
+    model.save(tmp_path / "model.zip")
+    loaded = PKPO.load(tmp_path / "model.zip", env=env, device="cpu")
+    observations = model.get_env().reset()
+    predicted = model.predict(observations, deterministic=True)[0]
+    assert np.array_equal(predicted, loaded.predict(observations, deterministic=True)[0])
+    evaluated = evaluate_groups(loaded, loaded.get_env(), 2, 4)
+    assert evaluated.shape == (2, 4)
+    loaded.learn(1, reset_num_timesteps=False)
+
+
+@pytest.mark.parametrize(
+    ("space", "policy"),
+    [
+        (spaces.Box(-1, 1, (4,)), "MlpPolicy"),
+        (spaces.Box(-1, 1, (64, 64, 3)), "MlpPolicy"),  # SB3 knows images by their uint8
+        (spaces.Box(0, 255, (64, 64, 3), np.uint8), "CnnPolicy"),
+        (spaces.Box(0, 255, (4, 84, 84), np.uint8), "CnnPolicy"),
+        (spaces.Box(0, 255, (36, 100, 1), np.uint8), "CnnPolicy"),
+        (spaces.Box(0, 255, (35, 100, 1), np.uint8), "MlpPolicy"),
+        (spaces.Box(0, 255, (3, 100, 35), np.uint8), "MlpPolicy"),
+        (spaces.Discrete(3), "MlpPolicy"),
+        (spaces.MultiDiscrete([2, 2]), "MlpPolicy"),
+        (spaces.MultiBinary(3), "MlpPolicy"),
+        (spaces.Dict(a=spaces.Discrete(2)), "MultiInputPolicy"),
+        (gymnasium.make("FrozenLake-v1").observation_space, "MlpPolicy"),
+        (gymnasium.make("Pendulum-v1").observation_space, "MlpPolicy"),
+    ],
+)
+def test_the_policy_follows_from_the_observations(space, policy):
+    assert policy_for(space) == policy
+
+
+def test_the_smallest_image_is_what_the_network_takes():
+    smallest = spaces.Box(0, 255, (1, 36, 36), np.uint8)
+    assert NatureCNN(smallest)(torch.zeros(1, 1, 36, 36)).shape == (1, 512)
+    with pytest.raises(RuntimeError):
+        NatureCNN(spaces.Box(0, 255, (1, 35, 36), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("observations", "actions", "message"),
+    [
+        (DISCRETE, spaces.Text(3), r"the action space Text.* is not supported: use one of Box"),
+        (
+            spaces.Tuple([DISCRETE]),
+            DISCRETE,
+            r"the observation space Tuple.* is not supported: use one of Box, .*Dict",
+        ),
+        (
+            spaces.Dict(inner=spaces.Dict(a=DISCRETE)),
+            DISCRETE,
+            r"the observation space's 'inner' Dict.* is not supported: use one of .*MultiBinary,",
+        ),
+        (spaces.Discrete(3, start=1), DISCRETE, r"observation space .*does not start at 0.*shift"),
+        (DISCRETE, spaces.Discrete(3, start=-1), r"action space .*does not start at 0.*shift"),
+        (
+            DISCRETE,
+            spaces.MultiDiscrete([2, 2], start=[0, 1]),
+            r"action space .*does not start at 0.*shift",
+        ),
+        (DISCRETE, spaces.MultiBinary([2, 2]), r"action space .* has 2 axes.*flatten"),
+        (DISCRETE, spaces.MultiDiscrete([[2, 2]]), r"action space .* has 2 axes.*flatten"),
+        (spaces.MultiDiscrete([[2, 2]]), DISCRETE, r"observation space .* has 2 axes.*flatten"),
+        (DISCRETE, spaces.Box(0, 9, (1,), np.int64), r"action .* whole numbers.*MultiDiscrete"),
+        (DISCRETE, spaces.Box(0, np.inf, (1,)), r"action space .* is unbounded.*RescaleAction"),
+    ],
+)
+def test_spaces_that_sb3_would_take_for_others_are_refused(observations, actions, message):
+    with pytest.raises(ValueError, match=message):
+        check_spaces(observations, actions)
+    check_spaces(spaces.MultiBinary([2, 2]), DISCRETE)

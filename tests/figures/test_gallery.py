@@ -1,0 +1,281 @@
+"""Figures come from tables alone, twice the same, and the committed ones hold their claims."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pkpo_envs.bandit import BanditEnv
+from pkpo_envs.cliff_1d import Cliff1DEnv
+from pkpo_envs.digit_sum import DigitSumEnv
+from pkpo_sandbox.figures import command as figures
+from pkpo_sandbox.figures import plotting
+from pkpo_sandbox.figures.gallery import gradient_variance, risk_1d, risk_bandit, tuning
+from pkpo_sandbox.runs.tables import read_runs
+from pkpo_sandbox.transforms import pkpo
+
+ROOT = Path(__file__).parents[2]
+GALLERY = ROOT / "figures"
+
+
+def committed(name: str) -> pd.DataFrame:
+    return pd.read_csv(GALLERY / f"{name}.csv")
+
+
+def test_every_experiment_has_its_figure_and_every_figure_its_files():
+    experiments = {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")}
+    assert set(figures.names()) == experiments | {"gemma2_factor"}
+    for name in figures.names():
+        for kind in ("png", "pdf", "csv"):
+            assert (GALLERY / f"{name}.{kind}").stat().st_size > 0
+
+
+@pytest.mark.parametrize("name", figures.names())
+def test_a_figure_is_drawn_from_its_csv_alone_and_twice_the_same(name, tmp_path):
+    module = figures.module(name)
+    table = committed(name)
+    before = dict(mpl.rcParams)
+    for folder in ("a", "b"):
+        with plotting.style():
+            plotting.save(module.draw(table), table, tmp_path / folder, name)
+    assert dict(mpl.rcParams) == before
+    for kind in ("png", "pdf", "csv"):
+        first, second = (tmp_path / folder / f"{name}.{kind}" for folder in ("a", "b"))
+        assert first.read_bytes() == second.read_bytes()
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "a" / f"{name}.csv"), table)
+
+
+def test_drawing_does_not_load_the_algorithm():
+    code = "import sys, pkpo_sandbox.figures.command as f; [f.module(n) for n in f.names()]; "
+    code += "print([m for m in ('torch', 'stable_baselines3') if m in sys.modules])"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    assert output.strip() == "[]"
+
+
+def test_the_interval_is_the_bootstrap_percentile_interval_of_the_mean():
+    # Means of two draws from {0, 1} are 0, 1/2, 1 with probabilities 1/4, 1/2, 1/4.
+    assert plotting.interval([0.0, 1.0]) == (0.5, 0.0, 1.0)
+    assert plotting.interval([3.0]) == (3.0, 3.0, 3.0)
+    assert plotting.interval([2.0, 2.0, 2.0]) == (2.0, 2.0, 2.0)
+    values = np.random.default_rng(0).normal(size=400)
+    mean, low, high = plotting.interval(values)
+    standard_error = values.std(ddof=1) / 20
+    assert mean == values.mean()
+    assert high - low == pytest.approx(2 * 1.96 * standard_error, rel=0.05)
+
+
+def test_summarise_keeps_the_order_of_its_keys():
+    table = pd.DataFrame({"k": [2, 2, 1, 1], "seed": [0, 1, 1, 0], "x": [0.0, 1.0, 5.0, 5.0]})
+    summary = plotting.summarise(table, "k", "x")
+    assert summary.columns.tolist() == ["k", "mean", "low", "high"]
+    assert summary.to_numpy().tolist() == [[1, 5, 5, 5], [2, 0.5, 0, 1]]
+
+
+def test_summarise_keeps_to_what_all_seeds_have():
+    table = pd.DataFrame(
+        {"t": [1, 2, 3, 1, 2, 4], "seed": [0, 0, 0, 1, 1, 1], "x": [0.0, None, 1.0, 2.0, 3.0, 4.0]}
+    )
+    assert plotting.summarise(table, "t", "x").to_numpy().tolist() == [[1, 1, 0, 2]]
+    with pytest.raises(ValueError, match=r"no t at which all seeds have x: .*time/iterations"):
+        plotting.summarise(table.query("t != 1"), "t", "x")
+
+
+def test_risk_1d_lies_on_the_exact_optima():
+    table = committed("risk_1d")
+    columns = ["k", "seed", "theta", "theta_star", "max_at_k", "max_at_k_star"]
+    assert table.columns.tolist() == columns
+    assert table.groupby("k")["seed"].apply(list).to_dict() == {
+        k: list(range(8)) for k in (1, 2, 4, 8, 16)
+    }
+    world = Cliff1DEnv()
+    for k, theta, theta_star, value, value_star in table.drop(columns="seed").to_numpy():
+        assert theta_star == pytest.approx(world.best_policy(int(k)), abs=1e-7)
+        assert value == pytest.approx(world.max_at_k(theta, int(k)), abs=1e-6)
+        assert value_star == pytest.approx(world.max_at_k(theta_star, int(k)), abs=1e-7)
+        assert value >= 0.998 * value_star
+    means = table.groupby("k").mean()
+    assert (means["theta"] - means["theta_star"]).abs().max() <= 0.003
+
+
+def test_risk_bandit_lies_on_the_exact_optima():
+    table = committed("risk_bandit")
+    assert table.columns.tolist() == ["k", "seed", "arm", "probability", "probability_star"]
+    means = table.groupby(["k", "arm"]).mean()
+    assert (means["probability"] - means["probability_star"]).abs().max() <= 0.015
+    for (k, _), policy in table.groupby(["k", "seed"]):
+        star = BanditEnv().best_policy(k)
+        np.testing.assert_allclose(policy["probability_star"], star, atol=1e-6)
+        learned = BanditEnv().max_at_k(policy["probability"].to_numpy(), k)
+        assert learned >= 0.998 * BanditEnv().max_at_k(star, k)
+
+
+def test_every_variance_is_measured_around_the_exact_gradient():
+    table = committed("gradient_variance")
+    columns = ["theta", "n", "k", "baseline", "mean", "standard_error", "variance", "true_gradient"]
+    assert table.columns.tolist() == columns
+    assert set(table["theta"]) == {0.8, 1.0}
+    assert set(table["n"]) == {4, 8, 16, 32, 64, 128, 256}
+    for row in table.itertuples():
+        exact = Cliff1DEnv().max_at_k_gradient(row.theta, row.k)
+        assert row.true_gradient == pytest.approx(exact, rel=1e-6)
+    z = (table["mean"] - table["true_gradient"]) / table["standard_error"]
+    assert z.abs().max() < 4
+    at_16 = table.query("theta == 0.8 and n == 16 and k == 4").set_index("baseline")["variance"]
+    expected = {"none": 60.7, "loo": 0.748, "loo_minus_one": 0.273}
+    assert at_16.to_dict() == pytest.approx(expected, rel=0.1)
+    for theta in (0.8, 1.0):
+        for k in (2, 4, 8):
+            assert gradient_variance.slope(table, theta, k) == pytest.approx(-1, abs=0.1)
+
+
+def test_sample_weights_are_those_of_the_transform():
+    table = committed("sample_weights")
+    assert table.columns.tolist() == ["reward", "k", "rank", "value", "weight"]
+    for (_, k), rows in table.groupby(["reward", "k"]):
+        assert rows["rank"].tolist() == list(range(1, 17))
+        weights = pkpo(torch.tensor(rows["value"].to_numpy()), int(k)).numpy()
+        np.testing.assert_allclose(rows["weight"], weights, atol=1e-8)
+
+
+def last_update(table: pd.DataFrame, by: str) -> pd.DataFrame:
+    final = table[table["update"] == table["update"].max()]
+    assert set(final.groupby(by)["seed"].apply(tuple)) == {tuple(range(8))}
+    return final.groupby(by).mean(numeric_only=True)
+
+
+def test_unblock_stalls_at_k_1_and_not_at_k_8():
+    table = committed("unblock")
+    columns = ["k", "seed", "update", "pass_at_1", "pass_at_8", "hard_pass_at_8", "solved"]
+    assert table.columns.tolist() == [*columns, "entropy"]
+    final = last_update(table, "k")
+    assert final.index.tolist() == [1, 2, 4, 8]
+    assert final.loc[1, "pass_at_8"] <= 0.40
+    assert final.loc[1, "solved"] <= 0.80
+    assert final.loc[8, "pass_at_8"] >= 0.98
+    assert final.loc[8, "solved"] >= 0.99
+    assert table.groupby(["k", "seed"])["solved"].apply(lambda x: x.is_monotonic_increasing).all()
+
+
+def test_annealing_ends_with_both():
+    final = last_update(committed("anneal"), "schedule")
+    assert set(final.index) == {"k = 1", "k = 8", "8 then 1", "8 to 1 linearly"}
+    for schedule in ("8 then 1", "8 to 1 linearly"):
+        assert final.loc[schedule, ["pass_at_1", "pass_at_8"]].min() >= 0.98
+    assert final.loc["k = 8", "pass_at_1"] < 0.9
+
+
+def test_digit_sum_stalls_where_solutions_are_few_unless_k_is_annealed():
+    table = committed("digit_sum")
+    means, targets = table[table["target"].isna()], table[table["target"].notna()]
+    final = last_update(means, "schedule")
+    assert set(final.index) == {"k = 1", "k = 4", "k = 8", "8 then 1"}
+    at_the_end = means[means["update"] == means["update"].max()]
+
+    def interval(schedule: str, column: str) -> tuple[float, float]:
+        return plotting.interval(at_the_end.query("schedule == @schedule")[column])[1:]
+
+    for schedule, column in (
+        ("8 then 1", "pass_at_1"),
+        ("8 then 1", "pass_at_8"),
+        ("k = 8", "pass_at_8"),
+    ):
+        assert interval(schedule, column)[0] > interval("k = 1", column)[1]
+    assert final.loc["k = 8", "pass_at_1"] < final.loc["k = 1", "pass_at_1"]
+    solutions = targets.groupby("target")["n_solutions"].first().astype(int)
+    assert solutions.tolist() == DigitSumEnv(n_digits=3).n_solutions.tolist()
+    of_k_1 = targets[targets["schedule"] == "k = 1"]
+    rare = of_k_1["n_solutions"] <= 10
+    assert of_k_1[rare]["pass_at_1"].mean() < 0.6
+    assert of_k_1[~rare]["pass_at_1"].mean() > 0.9
+    # The rows of single targets are those of the policy one update later: nearly the same means.
+    by_target = targets.groupby(["schedule", "seed"])["pass_at_1"].mean()
+    by_run = at_the_end.set_index(["schedule", "seed"])["pass_at_1"]
+    assert (by_target - by_run).abs().max() < 0.05
+
+
+def test_each_objective_is_shown_at_the_setting_that_the_tuning_seeds_chose():
+    tuned = committed("tuning").assign(ent_coef=0.0)
+    bonus = committed("entropy_bonus").assign(objective="entropy_bonus")
+    chosen = tuning.chosen(pd.concat([tuned, bonus]))[tuning.SETTING]
+    table = committed("objectives")
+    assert set(table["objective"]) == set(tuning.NAMES)
+    shown = table[tuning.SETTING].drop_duplicates().sort_values("objective")
+    assert shown.to_numpy().tolist() == chosen.to_numpy().tolist()
+    assert set(table.groupby("objective")["seed"].apply(tuple)) == {tuple(range(8))}
+    for objective, (_, ent_coef, rate) in zip(chosen["objective"], chosen.to_numpy(), strict=True):
+        rival = (ROOT / "conf" / "rival" / f"{objective}.yaml").read_text()
+        assert f"learning_rate: {rate:g}" in rival
+        assert ("ent_coef" in rival) == (ent_coef > 0)
+
+
+def test_risk_figures_refuse_runs_of_another_setting():
+    config = {"objective.k": 1, "seed": 0, "algorithm.policy_kwargs.fixed_std": 0.2}
+    runs = pd.DataFrame([{f"config.{key}": value for key, value in config.items()}])
+    with pytest.raises(ValueError, match=r"fixed standard deviation of 0\.1"):
+        risk_1d.table(runs)
+    runs["config.env.kwargs.payouts"] = [[0.1, 0.8, 1.0]]
+    with pytest.raises(ValueError, match="other payouts"):
+        risk_bandit.table(runs)
+
+
+def test_a_figure_of_ones_own_is_a_module_anywhere(tmp_path, monkeypatch):
+    (tmp_path / "my").mkdir()
+    (tmp_path / "my" / "figure.py").write_text(
+        "from pkpo_sandbox.figures.plotting import subplots\n"
+        "def table(runs):\n    return runs[['value']]\n"
+        "def draw(table):\n    figure, axes = subplots()\n    axes.plot(table['value'])\n"
+        "    return figure\n"
+    )
+    run = tmp_path / "runs" / "figure" / "one"
+    run.mkdir(parents=True)
+    (run / "summary.json").write_text('{"value": 3}')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.setattr(sys, "argv", ["pkpo-figures", "my.figure", "--output", "out"])
+    figures.main()
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        "figure.csv",
+        "figure.pdf",
+        "figure.png",
+    ]
+    assert Path("out/figure.csv").read_text() == "value\n3\n"
+
+
+def test_a_figure_takes_exactly_the_runs_of_its_experiment(tmp_path):
+    lie = figures.folders("unblock", tmp_path)
+    assert len(set(lie)) == 32
+    fewer = figures.folders("unblock", tmp_path, ["seed=0,1", "objective.k=2"])
+    assert [lie.index(folder) for folder in fewer] == [8, 9]
+    with pytest.raises(ValueError, match=r"32 of 32 runs are not finished, such as .*pkpo-k=1"):
+        read_runs(lie)
+
+
+def test_without_names_what_has_not_been_run_is_named_and_left_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["pkpo-figures", "--runs", str(tmp_path)])
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.setattr(figures, "names", lambda: ["risk_1d", "sample_weights"])
+    figures.main()
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == [
+        "risk_1d: its experiment has not been run",
+        "sample_weights: its experiment has not been run",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing"], "no figure 'nothing': choose from"),
+        (["risk_1d"], "40 of 40 runs are not finished"),
+    ],
+)
+def test_the_command_says_what_is_wrong_in_one_line(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["pkpo-figures", *arguments, "--runs", str(tmp_path)])
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    with pytest.raises(SystemExit, match=message):
+        figures.main()
