@@ -1,0 +1,1 @@
+"""Runs: from a config to a trained model on disk, and back into one table."""

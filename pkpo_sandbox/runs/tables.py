@@ -1,0 +1,122 @@
+"""Finished runs as one tidy table."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pkpo_sandbox.runs.folder import SUMMARY, read_summary
+
+
+def read_progress(folder: Path) -> pd.DataFrame:
+    """The training log of a run: one row for each logged iteration, columns by name.
+
+    :raises ValueError: if there is none, or it is damaged
+    """
+    path = folder / "progress.csv"
+    try:
+        return pd.read_csv(path).sort_index(axis=1)
+    except (OSError, ValueError) as error:  # pandas' parsing errors are ValueErrors
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is missing or damaged ({reason}): train the run again") from error
+
+
+def load_runs(folder: str | Path) -> pd.DataFrame:
+    """Read every finished run below a folder.
+
+    :return: one row a run, with a column for each entry of the summary; nested entries have
+        dotted names ("config.objective.k", "final.rollout/max_at_4", "exact.8.max_at_k"), and
+        "folder" is the run's own
+    :raises ValueError: if there is no finished run below the folder, or a summary is damaged
+    """
+    paths = sorted(Path(folder).rglob(SUMMARY))
+    if not paths:
+        raise ValueError(f"no finished run below {folder}: train one with pkpo-train first")
+    return read_runs([path.parent for path in paths])
+
+
+def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
+    """Read these runs, in this order; the columns are those of :func:`load_runs`.
+
+    :raises ValueError: if one of them is not finished, or its summary is damaged
+    """
+    if not folders:
+        raise ValueError("no finished run to read: train one with pkpo-train first")
+    summaries = [read_summary(folder) for folder in folders]
+    missing = [str(folder) for folder in folders if not (folder / SUMMARY).exists()]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(folders)} runs are not finished, such as {missing[0]}: "
+            "start the experiment (again), it trains what is missing"
+        )
+    return pd.json_normalize(
+        [
+            {"folder": str(folder), **(summary or {})}
+            for folder, summary in zip(folders, summaries, strict=True)
+        ]
+    )
+
+
+def curves(runs: pd.DataFrame, columns: Mapping[str, str], keys: Mapping[str, str]) -> pd.DataFrame:
+    """The training logs of runs under each other.
+
+    :param runs: as from :func:`load_runs`
+    :param columns: of the log, by the name they get: ``{"solved": "rollout/solved"}``
+    :param keys: of the runs, by the name they get: ``{"k": "config.objective.k"}``
+    :return: a row for each run and logged iteration: the keys, then the columns
+    :raises ValueError: if a log lacks a column
+    """
+    tables = []
+    for run in runs.to_dict("records"):
+        progress = read_progress(Path(str(run["folder"])))
+        if missing := set(columns.values()) - set(progress):
+            raise ValueError(f"{run['folder']} did not log {', '.join(sorted(missing))}")
+        table = progress[list(columns.values())].set_axis(list(columns), axis=1)
+        for position, (name, key) in enumerate(keys.items()):
+            table.insert(position, name, run[key])
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def measurements(runs: pd.DataFrame) -> pd.DataFrame:
+    """The rows that measuring runs wrote into their summaries, under each other.
+
+    :raises ValueError: if a run trained instead
+    """
+    if "measurements" not in runs or runs["measurements"].isna().any():
+        raise ValueError("a run holds no measurements: it trained a policy, move it elsewhere")
+    return pd.DataFrame([row for rows in runs["measurements"] for row in rows])
+
+
+def complete_sweep(runs: pd.DataFrame, *swept: str) -> pd.DataFrame:
+    """The runs of one sweep, sorted, or an error if they are not exactly that.
+
+    A mean over seeds means something only if nothing else differs and no seed is missing.
+
+    :param runs: as from :func:`load_runs`
+    :param swept: the config keys that vary beside the seed: ``"objective.k"``
+    :raises ValueError: if another key differs, a run is there twice, or one is missing
+    """
+    keys = [f"config.{key}" for key in swept]
+    for column in runs.columns:
+        if column.startswith("config.") and column not in {*keys, "config.seed", "config.name"}:
+            values = runs[column].map(str).unique()
+            if len(values) > 1:
+                raise ValueError(
+                    f"the runs differ in {column.removeprefix('config.')} ({', '.join(values)}): "
+                    "name it as swept too, or keep the sweep that you mean and move the other runs "
+                    "elsewhere"
+                )
+    # A setting that has no such key, one of another objective, is a setting too.
+    counts = runs.groupby([*keys, "config.seed"], dropna=False).size().unstack(fill_value=0)
+    for setting, row in counts.iterrows():
+        for seed, count in row.items():
+            if count != 1:
+                raise ValueError(
+                    f"{count} runs of {', '.join(swept)} = {setting}, seed = {seed}: there must be "
+                    "one; start the experiment again to train what is missing"
+                )
+    return runs.sort_values([*keys, "config.seed"], ignore_index=True)
