@@ -23,8 +23,8 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv
 
 from pkpo_sandbox.algorithm.group_policy_gradient import GroupPolicyGradient
-from pkpo_sandbox.runs.logs import rewind, rows_so_far
 from pkpo_sandbox.runs.folder import write_atomically
+from pkpo_sandbox.runs.logs import rewind, rows_so_far
 
 PLAIN = (bool, int, float, str, type(None))
 CODE = (FunctionType, MethodType, BuiltinFunctionType, type)

@@ -1,7 +1,7 @@
 """A job of a sweep, done once, and the command that starts jobs and sweeps of them.
 
-A job writes into a folder that its config names (:mod:`pkpo_sandbox.runs.config`). A finished one is
-not done again, and no two processes do the same one at once. So a sweep that was stopped, in any
+A job writes into a folder that its config names (:mod:`pkpo_sandbox.runs.naming`). A finished one
+is not done again, and no two processes do the same one at once. So a sweep that was stopped, in any
 way, continues when it is started again. Importing this module loads neither torch nor pandas.
 """
 

@@ -6,9 +6,8 @@ Shared by the Hydra apps. Importing this module loads Hydra and OmegaConf, nothi
 import dataclasses
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 from hydra.core.hydra_config import HydraConfig
@@ -62,14 +61,6 @@ def finite(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-
-
-
-
-
-
-
-
 def checked(config: DictConfig, schema: Schema, command: str) -> Schema:
     """The config as its dataclass: ranges checked by ``__post_init__``, unknown keys refused.
 
@@ -105,4 +96,3 @@ def versions(*packages: str) -> dict[str, str]:
     from importlib.metadata import version
 
     return {"python": sys.version.split()[0], **{name: version(name) for name in packages}}
-

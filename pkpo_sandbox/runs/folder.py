@@ -8,11 +8,9 @@ finished run and one without is not.
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 SUMMARY = "summary.json"
 FAILURE = "failure.json"
@@ -102,15 +100,3 @@ def read_failures(folder: str | Path) -> list[dict[str, Any]]:
             raise ValueError(f"{path} is damaged ({error}): delete it") from error
         failures.append({"folder": str(path.parent), **failure, "traceback": log})
     return failures
-
-
-
-
-
-
-
-
-
-
-
-

@@ -17,9 +17,9 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from pkpo_sandbox.runs.naming import combinations
 from pkpo_sandbox.runs.config import one_line
 from pkpo_sandbox.runs.locks import taken
+from pkpo_sandbox.runs.naming import combinations
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock

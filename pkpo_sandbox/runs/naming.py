@@ -1,16 +1,11 @@
 """The name of a run, and the runs of a sweep."""
 
-import dataclasses
-import math
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf
+
 from pkpo_sandbox.runs.config import NOT_IN_HASH, resolved
 
 

@@ -1,13 +1,10 @@
 """Finished runs as one tidy table."""
 
-import hashlib
-import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+
 from pkpo_sandbox.runs.folder import SUMMARY, read_summary
 
 

@@ -17,16 +17,16 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 
 from pkpo_sandbox.runs import command as sweeps
-from pkpo_sandbox.runs.config import checked, readable, resolved, task_overrides, versions
 from pkpo_sandbox.runs.command import perform
+from pkpo_sandbox.runs.config import checked, readable, resolved, task_overrides, versions
 
 if TYPE_CHECKING:
     import gymnasium
     from stable_baselines3.common.callbacks import BaseCallback
 
     from pkpo_sandbox.algorithm.group_policy_gradient import GroupPolicyGradient
-    from pkpo_sandbox.runs.checkpoints import Checkpoint
     from pkpo_sandbox.algorithm.groups import GroupVecEnv
+    from pkpo_sandbox.runs.checkpoints import Checkpoint
 
 PACKAGES = ("pkpo-sandbox", "torch", "stable-baselines3", "gymnasium", "numpy", "hydra-core")
 
@@ -55,7 +55,7 @@ class EnvConfig:
 
 @dataclass
 class AlgorithmConfig:
-    """Arguments of ``pkpo_sandbox.algorithm.group_policy_gradient.GroupPolicyGradient``, under their names there."""
+    """Arguments of ``pkpo_sandbox.GroupPolicyGradient``, under their names there."""
 
     policy: str | None = None  # None: by the observations, Mlp-, Cnn- or MultiInputPolicy
     group_size: int = 16
@@ -96,8 +96,8 @@ class MetricsConfig:
 class TrainConfig:
     """One run. ``objective`` names a transform and its arguments, ``callbacks`` SB3 callbacks.
 
-    ``measure``, if given, names a function of :mod:`pkpo_sandbox.metrics.estimators` to call instead of
-    training; it returns rows.
+    ``measure``, if given, names a function of :mod:`pkpo_sandbox.metrics.estimators` to call
+    instead of training; it returns rows.
     """
 
     name: str = "train"
@@ -133,8 +133,8 @@ def build(config: TrainConfig) -> "GroupPolicyGradient":
     """Make the env and the algorithm that a config describes."""
     from hydra.utils import instantiate
 
-    from pkpo_sandbox.algorithm.pkpo import PKPO
     from pkpo_sandbox.algorithm.group_policy_gradient import GroupPolicyGradient
+    from pkpo_sandbox.algorithm.pkpo import PKPO
     from pkpo_sandbox.algorithm.spaces import policy_for
     from pkpo_sandbox.transforms import pkpo
 

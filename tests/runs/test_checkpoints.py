@@ -18,9 +18,9 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import Logger
 
 from pkpo_sandbox import PKPO
+from pkpo_sandbox.metrics.callbacks import GroupEvalCallback, SolveRateCallback
 from pkpo_sandbox.runs.checkpoints import Checkpoint, decoded, encoded, kept, nested
 from pkpo_sandbox.runs.logs import ProgressWriter
-from pkpo_sandbox.metrics.callbacks import GroupEvalCallback, SolveRateCallback
 from pkpo_sandbox.runs.tables import load_runs
 
 BANDIT = "pkpo_envs:pkpo/Bandit-v0"

@@ -25,12 +25,13 @@ from hydra import compose, initialize_config_module
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
-from pkpo_sandbox.runs import journal, command as sweeps
+from pkpo_sandbox.runs import command as sweeps
+from pkpo_sandbox.runs import journal
+from pkpo_sandbox.runs.command import missing_extra, score
+from pkpo_sandbox.runs.folder import read_failures
 from pkpo_sandbox.runs.journal import Journal, clear_stale, columns, duration, write_scores
 from pkpo_sandbox.runs.locks import taken
 from pkpo_sandbox.runs.tables import load_runs
-from pkpo_sandbox.runs.folder import read_failures
-from pkpo_sandbox.runs.command import missing_extra, score
 
 TROUBLE = """
 import os, signal, time

@@ -16,8 +16,8 @@ from omegaconf import OmegaConf
 
 from pkpo_sandbox import PKPO
 from pkpo_sandbox.runs import train as app
-from pkpo_sandbox.runs.loading import load_model, texts
 from pkpo_sandbox.runs.folder import read_failures, read_summary
+from pkpo_sandbox.runs.loading import load_model, texts
 from pkpo_sandbox.runs.tables import read_progress
 
 

@@ -12,7 +12,15 @@ from typing import Any, ClassVar
 import pytest
 from stable_baselines3.common.logger import HParam, Logger
 
-from pkpo_sandbox.runs.logs import METRIC, ProgressWriter, WandbWriter, hyperparameters, make_logger, rewind, rows_so_far
+from pkpo_sandbox.runs.logs import (
+    METRIC,
+    ProgressWriter,
+    WandbWriter,
+    hyperparameters,
+    make_logger,
+    rewind,
+    rows_so_far,
+)
 
 CONFIG = {"seed": 3, "objective": {"k": 4, "baseline": "loo"}, "log_formats": ["csv"], "x": None}
 
