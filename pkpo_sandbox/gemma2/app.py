@@ -20,9 +20,9 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from pkpo_sandbox.gemma2 import require_extra
 from pkpo_sandbox.gemma2.tasks import DataPaths, within_context
 from pkpo_sandbox.runs import command as sweeps
-from pkpo_sandbox.runs.command import perform
 from pkpo_sandbox.runs.config import checked, readable, versions
 from pkpo_sandbox.runs.folder import write_atomically
+from pkpo_sandbox.runs.job import perform
 from pkpo_sandbox.runs.tables import read_progress
 
 CONFIG = "gemma2"  # the primary config

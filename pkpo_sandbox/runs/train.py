@@ -17,8 +17,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 
 from pkpo_sandbox.runs import command as sweeps
-from pkpo_sandbox.runs.command import perform
 from pkpo_sandbox.runs.config import checked, readable, resolved, task_overrides, versions
+from pkpo_sandbox.runs.job import perform
 
 if TYPE_CHECKING:
     import gymnasium

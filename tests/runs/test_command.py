@@ -27,8 +27,9 @@ from omegaconf import OmegaConf
 
 from pkpo_sandbox.runs import command as sweeps
 from pkpo_sandbox.runs import journal
-from pkpo_sandbox.runs.command import missing_extra, score
+from pkpo_sandbox.runs.command import missing_extra
 from pkpo_sandbox.runs.folder import read_failures
+from pkpo_sandbox.runs.job import score
 from pkpo_sandbox.runs.journal import Journal, clear_stale, columns, duration, write_scores
 from pkpo_sandbox.runs.locks import taken
 from pkpo_sandbox.runs.tables import load_runs
