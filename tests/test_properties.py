@@ -21,7 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from pkpo_envs.columns import ColumnProblem
-from pkpo_envs.problem_env import ProblemEnv, ProblemVectorEnv
+from pkpo_envs.problem_env import ProblemEnv
+from pkpo_envs.problem_vector_env import ProblemVectorEnv
 from pkpo_sandbox.algorithm.groups import GroupVecEnv
 from pkpo_sandbox.algorithm.rollouts import Recorder
 from pkpo_sandbox.runs.config import NOT_IN_HASH, checked, resolved

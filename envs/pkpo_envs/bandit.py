@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import gymnasium as gym
 import numpy as np
+import scipy
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
 
-from pkpo_envs.problem_env import ProblemEnv, ProblemVectorEnv, check_distribution, check_target
+from pkpo_envs.checks import check_distribution, check_target
+from pkpo_envs.problem_env import ProblemEnv
+from pkpo_envs.problem_vector_env import ProblemVectorEnv
 from pkpo_envs.rendering import GAINED, GROUND, Attempts, legend
 
 if TYPE_CHECKING:
@@ -141,7 +144,7 @@ class BanditEnv(ProblemEnv):
             norm = greatest * ((values / greatest) ** k).sum() ** (1 / k)
             return norm, (values / norm) ** (k - 1) @ scaled
 
-        found = minimize(
+        found = scipy.optimize.minimize(
             norm_and_gradient,
             np.full(self.n_arms, 1 / self.n_arms),
             jac=True,
@@ -193,3 +196,10 @@ def _numbers(name: str, values: Sequence[float]) -> NDArray[np.float64]:
         if array.ndim == 1 and array.dtype.kind in "iuf":
             return array.astype(np.float64)
     raise ValueError(f"{name}={values!r} must be a sequence of real numbers, one for each arm.")
+
+
+gym.register(
+    id="pkpo/Bandit-v0",
+    entry_point="pkpo_envs.bandit:BanditEnv",
+    vector_entry_point="pkpo_envs.bandit:BanditVectorEnv",
+)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import gymnasium as gym
 import numpy as np
+import scipy
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import root_scalar
-from scipy.special import ndtr
 
-from pkpo_envs.problem_env import ProblemEnv, ProblemVectorEnv, check_target
+from pkpo_envs.checks import check_target
+from pkpo_envs.problem_env import ProblemEnv
+from pkpo_envs.problem_vector_env import ProblemVectorEnv
 from pkpo_envs.rendering import BEST, GAINED, GROUND, LOST, Attempts, legend
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ class Cliff1DEnv(ProblemEnv):
         """The expected maximum of k rewards, with x ~ N(theta, std)."""
         k = check_target(k)
         y, weights = _quadrature(theta, std)
-        misses = 1 - ndtr((1 - theta) / std) + ndtr((y - theta) / std)
+        misses = 1 - scipy.special.ndtr((1 - theta) / std) + scipy.special.ndtr((y - theta) / std)
         return float(weights @ (2 * y * (1 - misses**k)))
 
     def max_at_k_gradient(self, theta: float, k: int, std: float = 0.1) -> float:
@@ -99,7 +101,7 @@ class Cliff1DEnv(ProblemEnv):
         k = check_target(k)
         y, weights = _quadrature(theta, std)
         cliff, z = (1 - theta) / std, (y - theta) / std
-        misses = 1 - ndtr(cliff) + ndtr(z)
+        misses = 1 - scipy.special.ndtr(cliff) + scipy.special.ndtr(z)
         density = (np.exp(-(z**2) / 2) - np.exp(-(cliff**2) / 2)) / (np.sqrt(2 * np.pi) * std)
         return float(weights @ (2 * y * k * misses ** (k - 1) * density))
 
@@ -110,7 +112,9 @@ class Cliff1DEnv(ProblemEnv):
         negative at 1, where no density is greater than the cliff's: the root lies between.
         """
         if (k, std) not in self._best:
-            found = root_scalar(self.max_at_k_gradient, (k, std), bracket=(0.5, 1.0), xtol=1e-12)
+            found = scipy.optimize.root_scalar(
+                self.max_at_k_gradient, (k, std), bracket=(0.5, 1.0), xtol=1e-12
+            )
             self._best[k, std] = float(found.root)
         return self._best[k, std]
 
@@ -157,3 +161,10 @@ def _single(values: ArrayLike, name: str) -> float:
     if array.size != 1:
         raise ValueError(f"{name} has shape {array.shape}, expected one number: x is one number.")
     return array.item()
+
+
+gym.register(
+    id="pkpo/Cliff1D-v0",
+    entry_point="pkpo_envs.cliff_1d:Cliff1DEnv",
+    vector_entry_point="pkpo_envs.cliff_1d:Cliff1DVectorEnv",
+)

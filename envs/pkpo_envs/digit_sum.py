@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
-from pkpo_envs.problem_env import ProblemEnv, ProblemVectorEnv, check_distribution, check_target
+from pkpo_envs.checks import check_distribution, check_target
+from pkpo_envs.problem_env import ProblemEnv
+from pkpo_envs.problem_vector_env import ProblemVectorEnv
 from pkpo_envs.rendering import BEST, GAINED, LOST, Attempts, legend
 
 if TYPE_CHECKING:
@@ -158,3 +161,11 @@ class DigitSumVectorEnv(ProblemVectorEnv):
     """Many columns of `DigitSumEnv`, stepped together."""
 
     world_class = DigitSumEnv
+
+
+gym.register(
+    id="pkpo/DigitSum-v0",
+    entry_point="pkpo_envs.digit_sum:DigitSumEnv",
+    vector_entry_point="pkpo_envs.digit_sum:DigitSumVectorEnv",
+    reward_threshold=1.0,
+)

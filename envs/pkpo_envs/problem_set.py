@@ -5,11 +5,14 @@ from __future__ import annotations
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
+import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
-from pkpo_envs.problem_env import ProblemEnv, ProblemVectorEnv, check_distribution, check_target
+from pkpo_envs.checks import check_distribution, check_target
+from pkpo_envs.problem_env import ProblemEnv
+from pkpo_envs.problem_vector_env import ProblemVectorEnv
 from pkpo_envs.rendering import BEST, GAINED, GROUND, LOST, Attempts
 
 if TYPE_CHECKING:
@@ -160,3 +163,11 @@ class ProblemSetVectorEnv(ProblemVectorEnv):
     """Many columns of `ProblemSetEnv`, stepped together."""
 
     world_class = ProblemSetEnv
+
+
+gym.register(
+    id="pkpo/ProblemSet-v0",
+    entry_point="pkpo_envs.problem_set:ProblemSetEnv",
+    vector_entry_point="pkpo_envs.problem_set:ProblemSetVectorEnv",
+    reward_threshold=1.0,
+)

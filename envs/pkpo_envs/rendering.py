@@ -9,7 +9,7 @@ import os
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from gymnasium.error import ResetNeeded
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from pkpo_envs.problem_env import ProblemEnv
 
 RENDER_MODES = ("human", "rgb_array")
 FPS = 10
@@ -69,7 +68,7 @@ class Attempts:
         return Attempts(*(np.concatenate(column) for column in columns))
 
     @staticmethod
-    def none(world: ProblemEnv) -> Attempts:
+    def none(world: World) -> Attempts:
         """No attempts, in arrays of the shapes that a world's have."""
         problems = np.zeros(0, dtype=np.int64)
         states = world.start(np.zeros(1, dtype=np.int64))[:0]
@@ -98,6 +97,18 @@ class Attempts:
         return np.divide(totals, counts, out=np.full(n_problems, np.nan), where=counts > 0)
 
 
+class World(Protocol):
+    """What a picture needs to know of a world; `pkpo_envs.ProblemEnv` has it."""
+
+    action_space: Any
+    metadata: dict[str, Any]
+    n_problems: int
+
+    def start(self, problems: NDArray[np.int64]) -> NDArray[Any]: ...
+
+    def draw(self, axes: Axes, attempts: Attempts) -> None: ...
+
+
 class Renderer:
     """Remembers the latest attempts of an env, and draws them in its world.
 
@@ -105,7 +116,7 @@ class Renderer:
     all have, and the next step begins the next round. The latest `history` rounds are drawn.
     """
 
-    def __init__(self, world: ProblemEnv, mode: str, history: int = 1) -> None:
+    def __init__(self, world: World, mode: str, history: int = 1) -> None:
         if mode not in RENDER_MODES:
             raise ValueError(
                 f"render_mode={mode!r} must be one of {list(RENDER_MODES)}, or None for no picture."
@@ -187,7 +198,7 @@ class Window:
         if toolkit is not None and self._figure.canvas.manager is not None:
             self._figure.canvas.manager.show()
 
-    def show(self, world: ProblemEnv, attempts: Attempts) -> None:
+    def show(self, world: World, attempts: Attempts) -> None:
         """Draw these attempts, and wait for the time of a frame."""
         from matplotlib import pyplot, style
 
@@ -205,7 +216,7 @@ class Window:
         pyplot.close(self._figure)
 
 
-def picture(world: ProblemEnv, attempts: Attempts) -> NDArray[np.uint8]:
+def picture(world: World, attempts: Attempts) -> NDArray[np.uint8]:
     """Draw attempts at problems of a world. -> (height, width, 3)."""
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -219,7 +230,7 @@ def picture(world: ProblemEnv, attempts: Attempts) -> NDArray[np.uint8]:
     return np.array(canvas.buffer_rgba())[..., :3].copy()
 
 
-def compose(figure: Figure, world: ProblemEnv, attempts: Attempts) -> None:
+def compose(figure: Figure, world: World, attempts: Attempts) -> None:
     """Let a world draw attempts into a figure, with a line above that sums them up."""
     axes = figure.add_subplot()
     world.draw(axes, attempts)
@@ -237,7 +248,7 @@ def summary(attempts: Attempts) -> str:
     return f"{n} attempts at {len(greatest)} problems: mean return {mean:.2f}, mean best {best:.2f}"
 
 
-def draw_returns(axes: Axes, world: ProblemEnv, attempts: Attempts) -> None:
+def draw_returns(axes: Axes, world: World, attempts: Attempts) -> None:
     """Every attempt's return at its problem: what can be drawn of any world."""
     from matplotlib.ticker import MaxNLocator
 

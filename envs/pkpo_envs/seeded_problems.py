@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
-from pkpo_envs.problem_env import _check_problems
+from pkpo_envs.checks import check_problems
 
 
 class SeededProblems(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
@@ -77,7 +77,7 @@ class SeededProblems(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         options = dict(options or {})
         problem = None
         if "problem" in options:
-            problem = int(_check_problems(options.pop("problem"), self.n_problems, 1)[0])
+            problem = int(check_problems(options.pop("problem"), self.n_problems, 1)[0])
         if seed is not None:
             # A stream apart from those that an environment makes of the bare number.
             self._rng = np.random.default_rng([seed, 1])

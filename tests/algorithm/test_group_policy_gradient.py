@@ -28,8 +28,9 @@ from stable_baselines3.common.utils import FloatSchedule, LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from pkpo_envs.bandit import BanditEnv, BanditVectorEnv
-from pkpo_envs.problem_env import ProblemEnv, ProblemVectorEnv
+from pkpo_envs.problem_env import ProblemEnv
 from pkpo_envs.problem_set import ProblemSetEnv
+from pkpo_envs.problem_vector_env import ProblemVectorEnv
 from pkpo_sandbox.algorithm import group_policy_gradient as algorithm
 from pkpo_sandbox.algorithm.group_policy_gradient import GroupPolicyGradient
 from pkpo_sandbox.algorithm.groups import GroupVecEnv, group_env, make_group_env

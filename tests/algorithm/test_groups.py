@@ -23,8 +23,9 @@ from stable_baselines3.common.vec_env import (
 )
 
 from pkpo_envs.columns import ColumnProblem
-from pkpo_envs.problem_env import ProblemEnv, ProblemVectorEnv
+from pkpo_envs.problem_env import ProblemEnv
 from pkpo_envs.problem_set import ProblemSetEnv, ProblemSetVectorEnv
+from pkpo_envs.problem_vector_env import ProblemVectorEnv
 from pkpo_envs.seeded_problems import SeededProblems
 from pkpo_sandbox.algorithm.groups import GroupVecEnv, group_env, make_group_env
 from pkpo_sandbox.algorithm.pkpo import PKPO

@@ -17,7 +17,7 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 from pkpo_envs import ProblemEnv, ProblemVectorEnv
-from pkpo_envs.problem_env import check_distribution, check_target
+from pkpo_envs.checks import check_distribution, check_target
 
 IDS = sorted(env_id for env_id in gym.registry if env_id.startswith("pkpo/"))
 SAME_STEP, DISABLED = AutoresetMode.SAME_STEP, AutoresetMode.DISABLED
