@@ -1,9 +1,10 @@
-"""Schedules: k, or any other coefficient, as a function of how much training remains.
+"""Schedules, and objectives: a transform with coefficients that may be schedules.
 
-A schedule is called with Stable-Baselines3's ``progress_remaining``, which falls from 1 at the
-start of training to 0 at its end, so each one also serves as a ``learning_rate`` or ``clip_range``.
-A loop of one's own calls it with ``1 - step / max_steps``. With t = 1 - progress_remaining, the
-part of training that is done:
+A schedule gives k, or any other coefficient, as a function of how much training remains. It is
+called with Stable-Baselines3's ``progress_remaining``, which falls from 1 at the start of training
+to 0 at its end, so each one also serves as a ``learning_rate`` or ``clip_range``. A loop of your
+own calls it with ``1 - step / max_steps``. With t = 1 - progress_remaining, the part of training
+that is done:
 
     Constant(value)             value
     Step(start, end, at)        start if t < at, else end
@@ -24,9 +25,15 @@ model. All of them raise ValueError for an end that is not a finite number, and 
 progress that is not finite or is above 1.
 """
 
+import inspect
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Number = TypeVar("Number", int, float)
 
@@ -104,6 +111,136 @@ class Cosine(Generic[Number]):
     def __call__(self, progress_remaining: float) -> Number:
         done = 1 - _remaining(progress_remaining)
         return _between(self.start, self.end, (1 - math.cos(math.pi * done)) / 2)
+
+
+class Objective:
+    """A transform of group returns with its coefficients, each a value or a schedule.
+
+    This is the only place where "a number or a schedule" becomes a number. It can be pickled if the
+    transform and the schedules can.
+
+    :param transform: maps returns (n_groups, group_size) to weights of that shape, in the sum
+        convention; takes the coefficients as keyword arguments
+    :param coefficients: values are handed on as they are; callables are schedules
+    """
+
+    def __init__(self, transform: "Callable[..., Tensor]", /, **coefficients: Any) -> None:
+        self.transform = transform
+        self.coefficients = coefficients
+
+    def __repr__(self) -> str:
+        parts = (f"{name}={value!r}" for name, value in self.coefficients.items())
+        return f"Objective({', '.join([self.name, *parts])})"
+
+    @property
+    def name(self) -> str:
+        """The transform's name; of an object without a name, its class's."""
+        return getattr(self.transform, "__name__", type(self.transform).__name__)
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether a coefficient changes during training."""
+        return any(map(callable, self.coefficients.values()))
+
+    def at(self, progress_remaining: float) -> dict[str, Any]:
+        """The coefficients at this moment of training.
+
+        A schedule's value that is a whole number is an int, for SB3's own schedules give floats
+        only and a k must be an int.
+
+        :param progress_remaining: 1 at the start of training, 0 at its end
+        """
+        return {
+            name: _whole_as_int(value(progress_remaining)) if callable(value) else value
+            for name, value in self.coefficients.items()
+        }
+
+    def weights(self, returns: "Tensor", progress_remaining: float) -> "Tensor":
+        """The weight of each attempt at this moment of training.
+
+        :param returns: (n_groups, group_size)
+        :return: (n_groups, group_size)
+        :raises ValueError: see :meth:`apply`
+        """
+        return self.apply(returns, self.at(progress_remaining))
+
+    def apply(self, returns: "Tensor", coefficients: Mapping[str, Any]) -> "Tensor":
+        """The weight of each attempt, with the coefficients that :meth:`at` gave.
+
+        :param returns: (n_groups, group_size)
+        :return: (n_groups, group_size)
+        :raises ValueError: if the transform refuses the coefficients, or does not give one finite
+            weight for each attempt
+        """
+        import torch
+
+        weights = self.transform(returns, **coefficients)
+        if not isinstance(weights, torch.Tensor):
+            kind = type(weights).__name__
+            raise ValueError(f"the transform gave a {kind}: it must give a tensor of weights")
+        if weights.shape != returns.shape:
+            raise ValueError(
+                f"the transform gave weights of shape {tuple(weights.shape)} for returns of "
+                f"shape {tuple(returns.shape)}: it must give one weight for each attempt"
+            )
+        # One sum is quicker than a look at each weight; it may also overflow, so look then.
+        if not math.isfinite(weights.sum().item()) and not weights.isfinite().all():
+            raise ValueError(f"the transform gave weights that are not finite: {weights.tolist()}")
+        return weights
+
+    def check(self, group_size: int) -> None:
+        """Try the transform on a group at every percent of training, before training starts.
+
+        :param group_size: attempts in a group
+        :raises ValueError: if the transform does not take the coefficients, or refuses them at some
+            moment, which the error names
+        """
+        import torch
+
+        _check_arguments(self)
+        returns = torch.zeros(1, group_size, dtype=torch.float64)
+        at_every_percent(lambda progress: self.weights(returns, progress), self.is_scheduled)
+
+
+def at_every_percent(check: Callable[[float], Any], is_scheduled: bool = True) -> None:
+    """Call ``check(progress_remaining)`` at every percent of training, from start to end.
+
+    :param is_scheduled: whether anything changes during training; if not, one call is enough
+    :raises ValueError: as ``check`` does; "at 37 % of training: ..." where something changes
+    """
+    if not is_scheduled:
+        check(1.0)
+        return
+    for percent in range(101):
+        try:
+            check((100 - percent) / 100)
+        except ValueError as error:
+            raise ValueError(f"at {percent} % of training: {error}") from error
+
+
+def _check_arguments(objective: Objective) -> None:
+    """Raise a ValueError unless the transform takes the coefficients."""
+    try:
+        signature = inspect.signature(objective.transform)
+    except ValueError:  # of some functions in C
+        return
+    try:
+        signature.bind(None, **objective.coefficients)
+    except TypeError as error:
+        names = ", ".join(list(signature.parameters)[1:]) or "no coefficients"
+        raise ValueError(
+            f"{objective.name} does not take the coefficients {objective.coefficients}: {error}; "
+            f"it takes {names}"
+        ) from None
+
+
+def _whole_as_int(value: Any) -> Any:
+    """A float that is a whole number as an int; anything else as it is."""
+    if isinstance(value, Real) and not isinstance(value, Integral):
+        number = float(value)
+        if abs(number) <= LARGEST_INTEGER and number.is_integer():
+            return int(number)
+    return value
 
 
 def _between(start: Number, end: Number, part: float) -> Number:

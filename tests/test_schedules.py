@@ -8,18 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 from hypothesis import given
 from hypothesis import strategies as st
 from stable_baselines3 import A2C
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import FloatSchedule, LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from pkpo_sandbox import PKPO
 from pkpo_sandbox.runs import train as app
-from pkpo_sandbox.schedules import Constant, Cosine, Linear, Step
+from pkpo_sandbox.schedules import Constant, Cosine, Linear, Objective, Step
+from pkpo_sandbox.transforms import pkpo, rloo, rs_grpo
 
 BANDIT = "pkpo_envs:pkpo/Bandit-v0"
 FILES = {
@@ -266,3 +270,105 @@ def test_the_app_builds_an_algorithm_with_the_schedule():
     model = app.build(app.checked(config, app.TrainConfig(), "pkpo-train"))
     assert isinstance(model, PKPO)
     assert model.k == Step(8, 1, 0.5)
+
+
+# Objectives
+
+
+RETURNS = torch.tensor([[0.0, 1.0, 3.0, 2.0], [5.0, 5.0, 5.0, 6.0]], dtype=torch.float64)
+
+
+def scaled(returns, scale=1.0, *, shift=0.0):
+    return scale * returns + shift
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (4.0, 4.0),  # a value is handed on as it is
+        (lambda p: 4.0, 4),
+        (FloatSchedule(4), 4),
+        (LinearSchedule(8.0, 0.0, 1.0), 4),
+        (lambda p: np.float32(4), 4),
+        (lambda p: 4, 4),
+        (lambda p: 2.5, 2.5),
+        (lambda p: True, True),
+        (lambda p: "loo", "loo"),
+        (lambda p: None, None),
+        (lambda p: 1e300, 1e300),
+        (lambda p: math.inf, math.inf),
+        (Linear(8, 0), 4),
+        (Linear(0.0, 5.0), 2.5),
+    ],
+)
+def test_a_scheduled_whole_number_is_an_integer(value, expected):
+    (found,) = Objective(scaled, scale=value).at(0.5).values()
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+def test_weights_are_those_of_the_transform_with_the_coefficients_of_the_moment():
+    objective = Objective(pkpo, k=Step(3, 1), baseline="loo")
+    assert objective.at(0.75) == {"k": 3, "baseline": "loo"}
+    assert objective.weights(RETURNS, 0.75).equal(pkpo(RETURNS, 3, "loo"))
+    assert objective.weights(RETURNS, 0.25).equal(pkpo(RETURNS, 1, "loo"))
+    assert objective.apply(RETURNS, {"k": 2}).equal(pkpo(RETURNS, 2))
+    assert Objective(rloo).weights(RETURNS, 1.0).equal(rloo(RETURNS))
+
+
+def test_an_objective_can_be_pickled_and_printed():
+    objective = Objective(rs_grpo, beta=Linear(0.5, 1.5))
+    again = pickle.loads(pickle.dumps(objective))
+    assert again.weights(RETURNS, 0.5).equal(rs_grpo(RETURNS, 1))
+    assert repr(again) == "Objective(rs_grpo, beta=Linear(start=0.5, end=1.5))"
+
+
+@pytest.mark.parametrize(
+    ("transform", "message"),
+    [
+        (lambda w: w.tolist(), "gave a list: it must give a tensor of weights"),
+        (lambda w: w.sum(-1), r"gave weights of shape \(2,\) for returns of shape \(2, 4\)"),
+        (lambda w: w[:, :2], r"gave weights of shape \(2, 2\) for returns of shape \(2, 4\)"),
+        (lambda w: w * math.nan, "gave weights that are not finite"),
+        (lambda w: w / 0, "gave weights that are not finite"),
+    ],
+)
+def test_what_is_not_one_finite_weight_for_each_attempt_is_refused(transform, message):
+    with pytest.raises(ValueError, match=f"^the transform {message}"):
+        Objective(transform).weights(RETURNS, 1.0)
+
+
+def test_large_weights_are_finite_even_if_their_sum_is_not():
+    weights = Objective(lambda w: w * 2.5e307).weights(RETURNS, 1.0)
+    assert weights.isfinite().all()
+    assert weights.sum().isinf()
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        (Objective(pkpo, k=5), r"^k = 5 exceeds n = 4"),
+        (Objective(pkpo, k=lambda p: 2 if p > 0.25 else 9), r"^at 75 % of training: k = 9 exceeds"),
+        (Objective(pkpo, k=2, beta=1), r"^pkpo does not take .*'beta'; it takes k, baseline"),
+        (Objective(pkpo), r"^pkpo does not take .* 'k'; it takes k, baseline"),
+        (Objective(rloo, k=1), r"^rloo does not take .*'k'; it takes no coefficients"),
+        (Objective(scaled, shift=lambda p: math.log(p) if p else -math.inf), "^at 100 % of train"),
+    ],
+)
+def test_an_objective_is_checked_at_every_moment_before_training(objective, message):
+    with pytest.raises(ValueError, match=message):
+        objective.check(4)
+
+
+def test_an_objective_without_schedules_is_tried_once():
+    calls = []
+    transform = lambda returns, k: calls.append((returns.shape, k)) or returns  # noqa: E731
+    Objective(transform, k=3).check(4)
+    assert calls == [((1, 4), 3)]
+    Objective(transform, k=Step(3, 1)).check(4)
+    assert [k for _, k in calls[1:]] == [3] * 50 + [1] * 51
+
+
+def test_schedules_load_no_torch():
+    script = "import sys, pkpo_sandbox.schedules; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -1,6 +1,5 @@
 """Policy gradients on jointly transformed group returns, as a Stable-Baselines3 algorithm."""
 
-import math
 import sys
 import time
 from collections import deque
@@ -19,20 +18,20 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import obs_as_tensor, safe_mean
 from stable_baselines3.common.vec_env import VecEnv
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from pkpo_sandbox.algorithm import update
 from pkpo_sandbox.algorithm.groups import GroupVecEnv, check_groups, group_env, make_group_env
 from pkpo_sandbox.algorithm.infos import ColumnInfos
 from pkpo_sandbox.algorithm.policies import ActorPolicy, CnnActorPolicy, MultiInputActorPolicy
 from pkpo_sandbox.algorithm.rollouts import Recorder, Rollout
 from pkpo_sandbox.algorithm.settings import SCHEDULED, check_settings, value_of
 from pkpo_sandbox.algorithm.spaces import check_spaces
+from pkpo_sandbox.algorithm.streams import stream_seed
+from pkpo_sandbox.schedules import Objective, at_every_percent
 from pkpo_sandbox.transforms import max_at_k, powers_of_two, rloo
 
 GroupTransform = Callable[..., torch.Tensor]
 SelfGroupPolicyGradient = TypeVar("SelfGroupPolicyGradient", bound="GroupPolicyGradient")
-
-NORM_EPSILON = 1e-6  # what PyTorch adds to a norm before it clips
 
 #: rows of a long iteration that are differentiated at a time, so that memory stays bounded
 ROWS_AT_ONCE = 4096
@@ -174,10 +173,8 @@ class GroupPolicyGradient(BaseAlgorithm):
             return int(np.random.SeedSequence().generate_state(1)[0]) if fresh else None
         if self._n_updates == 0:
             return self.seed
-        # Timesteps may be counted anew by learn(), updates never are. A stream apart from those of
-        # GroupEvalCallback and Checkpoint, which are of the seed and a number too.
-        sequence = np.random.SeedSequence([self.seed, self._n_updates, 2])
-        return int(sequence.generate_state(1)[0])
+        # learn() may count timesteps anew. It never counts updates anew.
+        return stream_seed(self.seed, "continuation", self._n_updates)
 
     def _check_settings(self) -> None:
         check_settings(
@@ -187,20 +184,12 @@ class GroupPolicyGradient(BaseAlgorithm):
             policy_kwargs=self.policy_kwargs,
             **{name: getattr(self, name) for name in SCHEDULED},
         )
-        settings = [*self._coefficients().values(), *(getattr(self, name) for name in SCHEDULED)]
-        if not any(map(callable, settings)):
-            self._check_moment(1.0)
-            return
-        # A schedule that leaves the range at some percent is refused now, not half-way through.
-        for percent in range(100, -1, -1):
-            try:
-                self._check_moment(percent / 100)
-            except ValueError as error:
-                raise ValueError(f"at {100 - percent} % of training: {error}") from error
+        self.objective.check(self.group_size)
+        settings = [getattr(self, name) for name in SCHEDULED]
+        at_every_percent(self._check_moment, any(map(callable, settings)))
 
     def _check_moment(self, progress_remaining: float) -> None:
-        """Refuse coefficients and settings that are out of range at a moment of training."""
-        self._weights(torch.zeros(1, self.group_size, dtype=torch.float64), progress_remaining)
+        """Refuse settings that are out of range at a moment of training."""
         for name in SCHEDULED:
             if getattr(self, name) is not None:
                 value_of(name, getattr(self, name), progress_remaining)
@@ -379,29 +368,10 @@ class GroupPolicyGradient(BaseAlgorithm):
             array = np.clip(array, self.action_space.low, self.action_space.high)
         return array
 
-    def _coefficients(self) -> dict[str, Any]:
-        """The transform's keyword arguments, schedules included."""
-        return self.transform_kwargs
-
-    def _weights(self, returns: torch.Tensor, progress_remaining: float) -> torch.Tensor:
-        """Transform returns (n_groups, group_size) with the coefficients of this moment."""
-        values = {
-            name: scheduled(value, progress_remaining) if callable(value) else value
-            for name, value in self._coefficients().items()
-        }
-        self._current_coefficients = values
-        weights = self.transform(returns, **values)
-        if not isinstance(weights, torch.Tensor):
-            kind = type(weights).__name__
-            raise ValueError(f"the transform gave a {kind}: it must give a tensor of weights")
-        if weights.shape != returns.shape:
-            raise ValueError(
-                f"the transform gave weights of shape {tuple(weights.shape)} for returns of "
-                f"shape {tuple(returns.shape)}: it must give one weight an attempt"
-            )
-        if not math.isfinite(weights.sum().item()):
-            raise ValueError(f"the transform gave weights that are not finite: {weights.tolist()}")
-        return weights
+    @property
+    def objective(self) -> Objective:
+        """The transform with its coefficients, schedules included."""
+        return Objective(self.transform, **self.transform_kwargs)
 
     def _surrogate(
         self, rollout: Rollout, weights: torch.Tensor, log_prob: torch.Tensor
@@ -411,15 +381,13 @@ class GroupPolicyGradient(BaseAlgorithm):
         :param weights: (n_groups, group_size), one for each attempt and so for all its steps
         :param log_prob: (rows,) under the policy that is being updated
         """
-        step_weights = weights.to(log_prob).flatten()[rollout.attempts]
+        n_groups = weights.shape[0]
+        step_weights = update.row_weights(weights.to(log_prob), rollout.attempts)
         if self.clip_range is None:
-            terms = step_weights * log_prob
-        else:
-            ratio = torch.exp(log_prob - rollout.log_prob)
-            clip_range = self._now("clip_range")
-            clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
-            terms = torch.minimum(step_weights * ratio, step_weights * clipped)
-        return terms.sum() / weights.shape[0]
+            return update.surrogate(log_prob, step_weights, n_groups)
+        return update.clipped_surrogate(
+            log_prob, rollout.log_prob, step_weights, n_groups, self._now("clip_range")
+        )
 
     def _backward(
         self, rollout: Rollout, weights: torch.Tensor, ent_coef: float
@@ -445,34 +413,25 @@ class GroupPolicyGradient(BaseAlgorithm):
         """One iteration's update."""
         optimizer = self.policy.optimizer
         self._update_learning_rate(optimizer)
-        # 1. the joint transform of each group
-        weights = self._weights(rollout.returns, self._current_progress_remaining)
+        # 1. one weight for each attempt: the joint transform of its group's returns
+        objective = self.objective
+        coefficients = objective.at(self._current_progress_remaining)
+        weights = objective.apply(rollout.returns, coefficients)
         ent_coef = self._now("ent_coef")
         losses: dict[str, float] = {}
         for _ in range(self.n_epochs):
-            # 2. the loss and its gradient
+            # 2. the gradient of the loss
             optimizer.zero_grad()
             loss, entropy = self._backward(rollout, weights, ent_coef)
             # 3. a step along the clipped gradient
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            gradients = [p.grad for p in parameters if p.grad is not None]
-            norm = get_total_norm(gradients)
-            grad_norm = norm.item()
-            if not math.isfinite(grad_norm):
-                raise ValueError(
-                    "the gradient is not finite, and the policy was not updated on it: look for "
-                    "NaN in the observations or huge rewards, or lower learning_rate"
-                )
-            if grad_norm + NORM_EPSILON > self.max_grad_norm:
-                clip_grads_with_norm_(parameters, self.max_grad_norm, norm)
-            optimizer.step()
+            grad_norm = update.clipped_step(optimizer, self.max_grad_norm)
             losses = {"loss": loss.item(), "entropy": entropy.item(), "grad_norm": grad_norm}
         self._n_updates += self.n_epochs
         # 4. what happened
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         for name, value in losses.items():
             self.logger.record(f"train/{name}", value)
-        for name, value in self._current_coefficients.items():
+        for name, value in coefficients.items():
             if isinstance(value, int | float | np.number) and not isinstance(value, bool):
                 self.logger.record(f"train/{name}", value)
 
@@ -506,12 +465,6 @@ class GroupPolicyGradient(BaseAlgorithm):
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
-
-
-def scheduled(schedule: Callable[[float], Any], progress_remaining: float) -> Any:
-    """A schedule's value; SB3's own give floats, and one that is a whole number is an integer."""
-    value = schedule(progress_remaining)
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _check_problems(env: VecEnv) -> None:

@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs
 from pkpo_envs.columns import ColumnProblem, make_columns, restart_obstacle
 from pkpo_sandbox.algorithm.infos import ColumnInfos
 from pkpo_sandbox.algorithm.roster import IDLE, Roster
+from pkpo_sandbox.algorithm.streams import stream
 from pkpo_sandbox.algorithm.vec_env import ColumnVecEnv
 
 
@@ -83,8 +84,7 @@ class GroupVecEnv(ColumnVecEnv):
         if seed is None:
             seeds = None
         else:
-            # A stream apart from the env's own, which Gymnasium seeds with the bare number.
-            self._rng = np.random.default_rng([seed, 1])
+            self._rng = np.random.default_rng(stream(seed, "problems"))
             seeds = _column_seeds(self._base, seed)
         options = self._options[0]
         if any(other != options for other in self._options):
@@ -219,5 +219,5 @@ def check_groups(n_groups: int, group_size: int) -> None:
 def _column_seeds(venv: VectorEnv, seed: int) -> int | list[int]:
     """Give every env of a list its own seed; consecutive numbers would repeat in the next run."""
     if isinstance(venv, SyncVectorEnv | AsyncVectorEnv):
-        return np.random.SeedSequence(seed).generate_state(venv.num_envs).tolist()
+        return stream(seed, "columns").generate_state(venv.num_envs).tolist()
     return seed

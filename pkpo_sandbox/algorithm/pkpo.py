@@ -11,6 +11,7 @@ from stable_baselines3.common.type_aliases import MaybeCallback, Schedule
 from stable_baselines3.common.vec_env import VecEnv
 
 from pkpo_sandbox.algorithm.group_policy_gradient import GroupPolicyGradient
+from pkpo_sandbox.schedules import Objective
 from pkpo_sandbox.transforms import pkpo
 
 
@@ -73,8 +74,9 @@ class PKPO(GroupPolicyGradient):
             _init_setup_model=_init_setup_model,
         )
 
-    def _coefficients(self) -> dict[str, Any]:
-        return {"k": self.k, "baseline": self.baseline}
+    @property
+    def objective(self) -> Objective:
+        return Objective(pkpo, k=self.k, baseline=self.baseline)
 
     def learn(
         self,

@@ -20,7 +20,6 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from pkpo_envs import ProblemEnv, ProblemVectorEnv
-from pkpo_sandbox.algorithm.group_policy_gradient import scheduled
 from pkpo_sandbox.figures import plotting
 from pkpo_sandbox.metrics.evaluation import own_randomness
 from pkpo_sandbox.metrics.exact import exact_values
@@ -160,9 +159,7 @@ class Film(BaseCallback):
         model: Any = self.model
         parts, ks = [f"{model.num_timesteps:,} timesteps"], [1, model.group_size]
         if hasattr(model, "k"):
-            k = model.k
-            if callable(k):
-                k = scheduled(k, model._current_progress_remaining)
+            k = model.objective.at(model._current_progress_remaining)["k"]
             parts, ks = [*parts, f"trained for k = {k}"], [k]
         else:
             parts.append(self._objective)

@@ -27,6 +27,7 @@ from stable_baselines3.common.vec_env import (
 )
 
 from pkpo_sandbox.algorithm.groups import check_groups, make_group_env
+from pkpo_sandbox.algorithm.streams import stream_seed
 from pkpo_sandbox.metrics.evaluation import count_problems, evaluate_groups, gpus
 from pkpo_sandbox.metrics.exact import (
     distribution_parameters,
@@ -106,14 +107,13 @@ class GroupEvalCallback(BaseCallback):
         if self.n_calls % self.eval_freq == 0:
             if self.model.get_vec_normalize_env() is not None:
                 sync_envs_normalization(self.training_env, self.eval_env)
-            sequence = np.random.SeedSequence([self.seed, self.num_timesteps])
             self.last_returns = evaluate_groups(
                 self.model,
                 self.eval_env,
                 self.n_groups,
                 self.group_size,
                 deterministic=self.deterministic,
-                seed=int(sequence.generate_state(1)[0]),
+                seed=stream_seed(self.seed, "evaluation", self.num_timesteps),
             )
             self.logger.record("eval/ep_rew_mean", self.last_returns.mean().item())
             for k in self.ks:

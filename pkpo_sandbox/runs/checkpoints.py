@@ -23,6 +23,7 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv
 
 from pkpo_sandbox.algorithm.group_policy_gradient import GroupPolicyGradient
+from pkpo_sandbox.algorithm.streams import stream_seed
 from pkpo_sandbox.runs.folder import write_atomically
 from pkpo_sandbox.runs.logs import rewind, rows_so_far
 
@@ -94,10 +95,8 @@ class Checkpoint(BaseCallback):
             return
         write_atomically(self.path, self._content())
         self.due = self.num_timesteps + self.every
-        # A stream apart from that of GroupEvalCallback, which has the same two numbers.
-        sequence = np.random.SeedSequence([self.seed, self.num_timesteps, 1])
         model: Any = self.model
-        model.set_random_seed(int(sequence.generate_state(1)[0]))
+        model.set_random_seed(stream_seed(self.seed, "checkpoint", self.num_timesteps))
         model._restart()
 
     def _on_step(self) -> bool:

