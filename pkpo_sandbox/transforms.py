@@ -1,9 +1,9 @@
 """Reward transforms: from the rewards of a group to the weights of its policy gradient.
 
-A group is n i.i.d. attempts x_1..x_n at one problem, with rewards g_i = g(x_i). Rewards have shape
-(..., n), the group on the last axis, and so have weights. Weights are in the sum convention: the
-gradient estimate of one problem is Σ_i w_i ∇log p(x_i|θ), a sum over its group, not a mean (a loss
-that averages over the group needs n·w_i). They are constants: no gradient flows back through them.
+A group is n i.i.d. attempts x_1..x_n at one problem, with rewards g_i = g(x_i). Rewards and weights
+have shape (..., n): the group is the last axis. Weights are in the sum convention: the gradient
+estimate of one problem is Σ_i w_i ∇log p(x_i|θ), a sum over its group, not a mean (a loss that
+averages over the group needs n·w_i). Weights are constants: no gradient flows through them.
 
 Notation, after arXiv 2505.15201: g_(1) ≤ ... ≤ g_(n) are the sorted rewards, d_m = g_(m) − g_(m−1)
 their gaps, with d_1 = 0, and
@@ -12,14 +12,16 @@ their gaps, with d_1 = 0, and
 
 the chance that rank m is the best of k attempts drawn from the group without replacement.
 
-Floating dtypes come back as they went in (float16 and bfloat16 are computed in float32); integer
-and bool rewards are computed in float64 and give the default dtype. In float32, what no shift of
-the rewards moves (`loo_minus_one`, `rloo` and the like) is accurate in absolute terms beside any
-offset, while `none`, `loo`, `reinforce` and `max_at_k` are of the size of the rewards, so that
-float32's own resolution at that size bounds them.
+Weights have the floating dtype of the rewards (float16 and bfloat16 are computed in float32).
+Integer and bool rewards are computed in float64 and give the default dtype. In float32,
+shift-invariant weights (`loo_minus_one`, `rloo` and the like) stay accurate under any reward
+offset. `none`, `loo`, `reinforce` and `max_at_k` are as large as the rewards, so they have the
+relative precision of float32.
+
+Equation numbers are those of arXiv 2505.15201 v5.
 
 Every function raises ValueError for rewards that are not finite, an empty group, k outside 1..n or
-too few attempts; TypeError for rewards not in a tensor.
+too few attempts, and TypeError for rewards that are not a tensor.
 """
 
 from __future__ import annotations
@@ -41,9 +43,10 @@ _LARGEST_CACHED_GROUP = 65_536  # 64 vectors of at most 512 KiB; above, O(n) is 
 def pass_at_k(n: int, c: int | Tensor, k: int) -> Tensor:
     """Unbiased estimate of pass@k, the chance that at least one of k attempts is correct.
 
-        ρ(n, c, k) = 1 − C(n−c, k)/C(n, k) = 1 − Π_{j<c} (1 − k/(n−j))         arXiv 2505.15201
+        ρ(n, c, k) = 1 − C(n−c, k)/C(n, k) = 1 − Π_{j<c} (1 − k/(n−j))    eq 2, arXiv 2505.15201
 
-    The product is a sum of logarithms, so ρ keeps its relative precision from k/n up to 1.
+    It is unbiased (Theorem 1). The product is computed as a sum of logarithms, so ρ keeps its
+    relative precision from k/n up to 1.
 
     Args:
         n: attempts at the problem.
@@ -70,10 +73,11 @@ def pass_at_k(n: int, c: int | Tensor, k: int) -> Tensor:
 def max_at_k(rewards: Tensor, k: int) -> Tensor:
     """Unbiased estimate of max_g@k, the expected best reward of k attempts.
 
-        ρ^(g) = Σ_m w_m g_(m)                                                  arXiv 2505.15201
+        ρ^(g) = Σ_m w_m g_(m)                                     eqs 12-13, arXiv 2505.15201
 
-    On 0/1 rewards it is `pass_at_k`. It sums differences from the best reward, so an offset common
-    to all rewards costs no precision. Takes (..., n) and 1 ≤ k ≤ n, returns (...).
+    It is unbiased (Theorem 3). On 0/1 rewards it is `pass_at_k`. It sums differences from the best
+    reward, so a common offset of all rewards costs no precision. Takes (..., n) and 1 ≤ k ≤ n,
+    returns (...).
     """
     g, k = _group(rewards, k)
     g = g.sort(dim=-1).values
@@ -93,14 +97,15 @@ def pkpo(rewards: Tensor, k: int, baseline: str = "loo_minus_one") -> Tensor:
     With I over the k-subsets of the group that contain i, and ρ^(g)(A, k) = `max_at_k` of the
     rewards in A, the weight of attempt i is, by baseline,
 
-        none            s_i            = (1/C(n,k)) Σ_I max_I g
-        loo             s_i^(loo)      = s_i − (k/(n−1)) ρ^(g)([n]∖i, k)                 for k < n
-        loo_minus_one   s_i^(loo−1)    = (1/C(n,k)) Σ_I (max_I g − max_{I∖i} g)
+        none            s_i            = (1/C(n,k)) Σ_I max_I g                        eqs 19, 27
+        loo             s_i^(loo)      = s_i − (k/(n−1)) ρ^(g)([n]∖i, k)       eq 29, k < n
+        loo_minus_one   s_i^(loo−1)    = (1/C(n,k)) Σ_I (max_I g − max_{I∖i} g)        eqs 33-34
 
-    They have the same mean; the paper measures the least variance for the last and recommends it.
-    Centring or scaling them afterwards makes them biased. At k = 1 the baseline of the last is a
-    maximum over nothing: there it is `rloo`, unbiased too, so that a schedule can anneal k to 1.
-    A shift of all rewards by b moves them by bk/n, −bk/(n(n−1)) and 0.
+    All three are unbiased (Theorem 4). The paper measures the least variance for `loo_minus_one`
+    and recommends it. Do not centre or scale the weights afterwards: that makes them biased. At
+    k = 1 the baseline of `loo_minus_one` is a maximum over the empty set. There the weights are
+    those of `rloo`, also unbiased, so a schedule can anneal k to 1. Adding b to all rewards adds
+    bk/n, −bk/(n(n−1)) and 0 to the weights.
 
     The gap identity: for the attempt of rank i and k ≥ 2,
 
@@ -113,6 +118,7 @@ def pkpo(rewards: Tensor, k: int, baseline: str = "loo_minus_one") -> Tensor:
                          = Σ_{m≤i} d_m Σ_{j<m} C(j−1, k−2)  =  Σ_{m≤i} d_m C(m−1, k−1),
     the last step being the hockey-stick identity. Ties have d = 0: their order does not matter. ∎
     So every term is ≥ 0, ranks below k get exactly 0, and an offset of g costs no precision.
+    (The identity and its proof are this project's own, not the paper's.)
 
     The other two climb down from the best, by e_m = g_(m) − g_(m+1) ≤ 0 from rank m+1 to rank m.
     Exchanging these two in a subset that has one of them moves its best, by e_m, iff the other k−1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -14,10 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from pkpo_envs.checks import check_actions, check_mask, check_options, check_problems
 from pkpo_envs.problem_env import ProblemEnv, advance_checked, observations_of, render_env
 from pkpo_envs.rendering import RENDER_MODES, Renderer
-
-if TYPE_CHECKING:
-    pass
-
 
 class ProblemVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
     """Many episodes of one world, stepped together; a subclass names the world in `world_class`.
