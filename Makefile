@@ -11,7 +11,7 @@ OTHERS := tuning entropy_bonus risk_1d risk_bandit sample_weights
 LAST := digit_sum gradient_variance
 EXPERIMENTS := $(SHARING) $(OTHERS) $(LAST)
 
-.PHONY: reproduce sharing others test check bench docs clean $(EXPERIMENTS) gemma2_factor
+.PHONY: reproduce sharing others test check bench gpu docs clean $(EXPERIMENTS) gemma2_factor
 
 reproduce: $(STAMP)  ## train every experiment and draw every figure
 	$(MAKE) --no-print-directory -j2 sharing others
@@ -42,6 +42,9 @@ bench: $(STAMP)  ## speed of the transform, of training and of sweeps, both side
 	$(BIN)/python tests/benchmarks/bench_transforms.py
 	$(BIN)/python tests/benchmarks/bench_training.py
 	$(BIN)/python tests/benchmarks/bench_sweeps.py
+
+gpu: $(DEV)  ## what only a GPU can show, in about 8 minutes; results in runs/gpu
+	$(BIN)/python tests/gemma2/measure_gpu.py runs/gpu
 
 docs: $(DEV)  ## the site, in docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
