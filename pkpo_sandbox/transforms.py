@@ -101,8 +101,8 @@ def pkpo(rewards: Tensor, k: int, baseline: str = "loo_minus_one") -> Tensor:
         loo             s_i^(loo)      = s_i − (k/(n−1)) ρ^(g)([n]∖i, k)       eq 29, k < n
         loo_minus_one   s_i^(loo−1)    = (1/C(n,k)) Σ_I (max_I g − max_{I∖i} g)        eqs 33-34
 
-    All three are unbiased (Theorem 4). The paper measures the least variance for `loo_minus_one`
-    and recommends it. Do not centre or scale the weights afterwards: that makes them biased. At
+    `none` is unbiased (Theorem 4), and no baseline changes the mean. The paper measures the least
+    variance for `loo_minus_one` and recommends it. Do not centre or scale the weights afterwards: that makes them biased. At
     k = 1 the baseline of `loo_minus_one` is a maximum over the empty set. There the weights are
     those of `rloo`, also unbiased, so a schedule can anneal k to 1. Adding b to all rewards adds
     bk/n, −bk/(n(n−1)) and 0 to the weights.

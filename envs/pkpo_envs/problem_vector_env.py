@@ -15,6 +15,7 @@ from pkpo_envs.checks import check_actions, check_mask, check_options, check_pro
 from pkpo_envs.problem_env import ProblemEnv, advance_checked, observations_of, render_env
 from pkpo_envs.rendering import RENDER_MODES, Renderer
 
+
 class ProblemVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
     """Many episodes of one world, stepped together; a subclass names the world in `world_class`.
 
