@@ -9,7 +9,8 @@ from typing import Any
 
 from trl.trainer.grpo_config import GRPOConfig
 
-from pkpo_sandbox.gemma2.objective import Objective
+from pkpo_sandbox.gemma2.objective import named, needs
+from pkpo_sandbox.schedules import Objective
 
 HARMLESS = {"use_cache"}  # of generation_kwargs
 OF_VLLM = {"stop", "stop_token_ids"}  # the same, which the other engine knows nothing of
@@ -50,14 +51,22 @@ class PKPOConfig(GRPOConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.objective in ("pkpo", "passk_training") and self.k is None:
+        if (
+            self.k is None
+            and "k" not in (self.objective_kwargs or {})
+            and needs(self.objective, "k")
+        ):
             raise ValueError(
                 f"objective={self.objective!r} needs k, the attempts whose best counts: "
                 f"1 to num_generations={self.num_generations}"
             )
         self._refuse_bias()
         self._refuse_idle()
-        self.make_objective().check(self.num_generations)
+        objective = self.make_objective()
+        try:
+            objective.check(self.num_generations)
+        except ValueError as error:
+            raise ValueError(f"objective={self.objective!r}: {error}") from error
         try:
             pickle.dumps((self.k, self.objective_kwargs))
         except Exception as error:
@@ -68,9 +77,9 @@ class PKPOConfig(GRPOConfig):
 
     def make_objective(self) -> Objective:
         """The objective that these settings describe."""
-        named = {"k": self.k, "baseline": self.baseline}
-        given = {name: value for name, value in named.items() if value is not None}
-        return Objective(self.objective, **given, **(self.objective_kwargs or {}))
+        settings = {"k": self.k, "baseline": self.baseline}
+        given = {name: value for name, value in settings.items() if value is not None}
+        return named(self.objective, **given, **(self.objective_kwargs or {}))
 
     def to_dict(self) -> dict[str, Any]:
         """As TRL's; a schedule by its repr, which loggers can write."""

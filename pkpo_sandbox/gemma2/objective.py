@@ -1,97 +1,77 @@
-"""An objective: a transform of the sandbox with its coefficients, on groups with gaps.
+"""What a language model adds to an objective: its name in a config, and attempts without a reward.
 
 Rewards are (groups, n), one row a prompt, NaN where no reward function could score the attempt.
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
+from importlib.resources import files
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pkpo_sandbox import transforms
-
-NAMES = (
-    "pkpo",
-    "reinforce",
-    "rloo",
-    "grpo",
-    "dr_grpo",
-    "passk_training",
-    "max_rl",
-    "rs_grpo",
-    "tail_rl",
-)
+from pkpo_sandbox.schedules import Objective
 
 
-class Objective:
-    """A transform and its coefficients, each a value or a schedule of the remaining progress.
+def named(name: str, **coefficients: Any) -> Objective:
+    """The objective that a config names.
 
-    :param name: of :data:`NAMES`, or the dotted path of a function of your own, from rewards
-        (groups, n) to weights of that shape in the sum convention
-    :param coefficients: keyword arguments of the transform: ``k``, ``baseline``, ``beta``, ...;
-        callables are called with 1 - step/max_steps
-    :raises ValueError: if there is no such transform, or it does not take these coefficients
+    :param name: a transform of :mod:`pkpo_sandbox.transforms`, or the dotted path of a function of
+        your own, from rewards (groups, n) to weights of that shape in the sum convention
+    :param coefficients: keyword arguments of the transform, each a value or a schedule of
+        1 - step/max_steps
+    :raises ValueError: if there is no such function
     """
-
-    def __init__(self, name: str, **coefficients: Any) -> None:
-        self.name, self.coefficients = name, coefficients
-        self.transform = _find(name)
-        parameters = list(inspect.signature(self.transform).parameters)[1:]
-        try:
-            inspect.signature(self.transform).bind(None, **coefficients)
-        except TypeError as error:
-            raise ValueError(
-                f"objective={name!r} with {coefficients}: {error}; "
-                f"it takes {', '.join(parameters) or 'no coefficients'}"
-            ) from None
-
-    def values(self, progress_remaining: float) -> dict[str, Any]:
-        """The coefficients at this moment: 1 is the start of training, 0 its end."""
-        return {
-            name: value(progress_remaining) if callable(value) else value
-            for name, value in self.coefficients.items()
-        }
-
-    def weights(self, rewards: Tensor, progress_remaining: float) -> Tensor:
-        """The weights of all attempts, in the sum convention: the gradient is Σ_i w_i ∇log p(x_i).
-
-        An unscorable attempt (NaN) has weight 0, and the others are transformed as a group of
-        m < n. With fewer than max(k, 2) of those no unbiased estimate exists, and all are 0.
-
-        :param rewards: (groups, n)
-        :return: (groups, n)
-        """
-        values = self.values(progress_remaining)
-        weights = torch.zeros_like(rewards)
-        for _, mask, group in by_size(rewards):
-            if group.shape[-1] == rewards.shape[-1] or group.shape[-1] >= _least(values):
-                transformed = self.transform(group, **values)
-                if transformed.shape != group.shape:
-                    raise ValueError(
-                        f"objective={self.name!r} gave weights of shape {tuple(transformed.shape)} "
-                        f"for rewards of shape {tuple(group.shape)}: give one weight an attempt"
-                    )
-                weights[mask] = transformed.flatten().to(weights)
-        return weights
-
-    def check(self, n: int) -> None:
-        """Try groups of n at every percent of training, so that no schedule fails half-way.
-
-        :raises ValueError: as the transform does, saying when
-        """
-        for percent in range(101):
-            try:
-                self.weights(torch.zeros(1, n), 1 - percent / 100)
-            except ValueError as error:
-                raise ValueError(f"objective={self.name!r}, at {percent} %: {error}") from error
+    return Objective(_find(name), **coefficients)
 
 
-def _least(values: dict[str, Any]) -> int:
-    """Attempts to compare with each other; loo draws its k without attempt i."""
-    return max(values.get("k", 1) + (values.get("baseline") == "loo"), 2)
+def names() -> list[str]:
+    """The transforms of the sandbox that ``conf/objective/`` offers, in alphabetical order."""
+    import yaml
+
+    folder = files("pkpo_sandbox.conf") / "objective"
+    prefix = f"{transforms.__name__}."
+    targets = [
+        str(yaml.safe_load(file.read_text(encoding="utf-8")).get("_target_"))
+        for file in folder.iterdir()
+        if file.name.endswith(".yaml")
+    ]
+    return sorted({target.removeprefix(prefix) for target in targets if target.startswith(prefix)})
+
+
+def needs(name: str, coefficient: str) -> bool:
+    """Whether the transform of this name has no default for a coefficient."""
+    parameter = inspect.signature(_find(name)).parameters.get(coefficient)
+    return parameter is not None and parameter.default is parameter.empty
+
+
+def weights_of_scorable(
+    objective: Objective, rewards: Tensor, coefficients: Mapping[str, Any]
+) -> Tensor:
+    """The weights of all attempts, in the sum convention: the gradient is Σ_i w_i ∇log p(x_i).
+
+    An unscorable attempt (NaN) has weight 0, and the others are transformed as a group of m < n.
+    With fewer than max(k, 2) of those no unbiased estimate exists, and all are 0.
+
+    :param rewards: (groups, n)
+    :param coefficients: those of this moment, ``objective.at(progress_remaining)``
+    :return: (groups, n)
+    """
+    weights = torch.zeros_like(rewards)
+    n, least = rewards.shape[-1], _least(coefficients)
+    for _, mask, group in by_size(rewards):
+        m = group.shape[-1]
+        if m == n or m >= least:
+            weights[mask] = objective.apply(group, coefficients).flatten().to(weights)
+    return weights
+
+
+def _least(coefficients: Mapping[str, Any]) -> int:
+    """Attempts that a transform compares at least; loo draws its k without attempt i."""
+    return max(coefficients.get("k", 1) + (coefficients.get("baseline") == "loo"), 2)
 
 
 def by_size(rewards: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -111,16 +91,14 @@ def by_size(rewards: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
 
 
 def _find(name: str) -> Callable[..., Any]:
-    if name in NAMES:
-        return getattr(transforms, name)
     module, _, function = name.rpartition(".")
     try:
-        found = getattr(import_module(module), function) if module else None
-    except (ImportError, AttributeError) as error:
+        found = getattr(import_module(module) if module else transforms, function, None)
+    except ImportError as error:
         raise ValueError(f"objective={name!r} cannot be imported: {error}") from error
-    if not callable(found):
+    if not callable(found) or isinstance(found, type):
         raise ValueError(
-            f"objective={name!r} is not a transform: choose one of {', '.join(NAMES)}, "
+            f"objective={name!r} is not a transform: choose one of {', '.join(names())}, "
             "or give the dotted path of a function"
         )
     return found

@@ -14,6 +14,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 
 from pkpo_sandbox.gemma2.config import IID, PKPOConfig
 from pkpo_sandbox.gemma2.metrics import PromptOrder, SolvedProblems, best_of, group_metrics
+from pkpo_sandbox.gemma2.objective import weights_of_scorable
 
 PROBLEM = "problem_index"  # the column by which a row of the training set is known
 # Of a model's generation_config: what bends its distribution, and TRL leaves in force.
@@ -101,13 +102,12 @@ class PKPOTrainer(GRPOTrainer):
         metrics = group_metrics(rewards, self.args.solved_at)
         if training:
             # 3. the transform; nothing centres or scales it afterwards
-            remaining = self._remaining()
-            weights = self.objective.weights(rewards, remaining)
+            values = self.objective.at(self._remaining())
+            weights = weights_of_scorable(self.objective, rewards, values)
             advantages = (n * weights).flatten().to(output["advantages"])
             output["advantages"] = advantages[here]
             _replace_last(self._logs["advantages"], advantages.tolist())
             # 4. what happened
-            values = self.objective.values(remaining)
             metrics["zero_signal"] = (weights == 0).all(dim=1).float().tolist()
             if "k" in values:
                 metrics["max_at_k"] = best_of(rewards, values["k"]).tolist()

@@ -7,11 +7,10 @@ import pytest
 pytest.importorskip("trl", reason="the Gemma-2 room needs the extra gemma2")
 
 import torch
-from omegaconf import OmegaConf
 
 from pkpo_sandbox import transforms
 from pkpo_sandbox.gemma2 import PKPOConfig
-from pkpo_sandbox.gemma2.objective import NAMES, Objective
+from pkpo_sandbox.gemma2.objective import named, names, weights_of_scorable
 from pkpo_sandbox.schedules import Linear, Step
 
 pytestmark = pytest.mark.filterwarnings(
@@ -61,14 +60,15 @@ def settings(**given):
         ({"k": lambda remaining: 4}, "checkpoints hold the settings: give a schedule of"),
         ({"k": "four"}, "k = 'four' is a str: pass an int"),
         ({"k": None}, "objective='pkpo' needs k"),
-        ({"k": 17}, "at 0 %: k = 17 exceeds n = 16"),
+        ({"k": 17}, "objective='pkpo': k = 17 exceeds n = 16"),
         ({"k": 0}, "k = 0 is below 1"),
-        ({"k": Step(8, 32, at=0.9)}, "at 90 %: k = 32 exceeds n = 16"),
+        ({"k": Step(8, 32, at=0.9)}, "at 9[01] % of training: k = 32 exceeds n = 16"),
         ({"k": 16, "baseline": "loo"}, "baseline 'loo' with k = 16 needs n > k"),
         ({"baseline": "mean"}, "unknown baseline 'mean'"),
-        ({"objective": "ppo"}, "objective='ppo' is not a transform: choose one of pkpo, "),
+        ({"objective": "ppo"}, "objective='ppo' is not a transform: choose one of .*pkpo, "),
         ({"objective": "no.such"}, "cannot be imported"),
-        ({"objective": "rloo"}, "objective='rloo' .* unexpected keyword argument 'k'"),
+        ({"objective": "max_at_k"}, r"objective='max_at_k': .* shape \(1,\)"),
+        ({"objective": "rloo"}, "objective='rloo': .* unexpected keyword argument 'k'"),
         ({"objective": "rs_grpo", "k": None}, "missing a required argument: 'beta'"),
     ],
 )
@@ -102,25 +102,35 @@ def test_a_config_can_be_logged_with_a_schedule():
     assert values["k"] == "Step(start=8, end=1, at=0.5)"
 
 
-def test_every_objective_of_the_sandbox_is_known_by_name(pytestconfig):
-    folder = pytestconfig.rootpath / "conf" / "objective"
-    targets = {OmegaConf.load(path)["_target_"] for path in folder.glob("*.yaml")}  # type: ignore[index]
-    assert targets
-    assert {t.removeprefix("pkpo_sandbox.transforms.") for t in targets} <= set(NAMES)
-    assert all(callable(getattr(transforms, name)) for name in NAMES)
+def test_every_objective_of_the_sandbox_is_known_by_name():
+    assert {"pkpo", "rloo", "max_rl"} <= set(names())
+    assert all(callable(getattr(transforms, name)) for name in names())
+
+
+def a_float_of_sb3(progress_remaining: float) -> float:
+    """SB3's own schedules give floats only."""
+    return 8.0 if progress_remaining > 0.5 else 1.0
+
+
+def test_a_schedule_that_gives_floats_gives_a_whole_k():
+    objective = settings(k=a_float_of_sb3).make_objective()
+    assert [objective.at(progress)["k"] for progress in (1.0, 0.0)] == [8, 1]
+    rewards = torch.arange(8.0).unsqueeze(0)
+    weights = weights_of_scorable(objective, rewards, objective.at(1.0))
+    torch.testing.assert_close(weights, transforms.pkpo(rewards, 8))
 
 
 def test_an_objective_of_ones_own_must_give_one_weight_an_attempt(monkeypatch):
     monkeypatch.setattr(transforms, "total", lambda rewards: rewards.sum(-1), raising=False)
-    with pytest.raises(ValueError, match=r"weights of shape \(1,\) for rewards of shape \(1, 4\)"):
-        Objective("pkpo_sandbox.transforms.total").check(4)
+    with pytest.raises(ValueError, match=r"weights of shape \(1,\) for returns of shape \(1, 4\)"):
+        named("pkpo_sandbox.transforms.total").check(4)
 
 
 @pytest.mark.parametrize("name", ["pkpo", "rloo", "grpo", "tail_rl"])
 def test_a_single_scorable_attempt_cannot_be_compared_and_has_no_weight(name):
     coefficients = {"k": 1} if name == "pkpo" else {}
     rewards = torch.tensor([[1.0, torch.nan, torch.nan], [1.0, 0.0, torch.nan]])
-    weights = Objective(name, **coefficients).weights(rewards, 1.0)
+    weights = weights_of_scorable(named(name, **coefficients), rewards, coefficients)
     assert weights[0].tolist() == [0, 0, 0]
     assert weights[1, 0] > 0 > weights[1, 1]
 
@@ -132,7 +142,8 @@ def test_a_single_scorable_attempt_cannot_be_compared_and_has_no_weight(name):
 def test_too_few_scorable_attempts_have_no_weights(baseline, scorable, zero):
     rewards = torch.arange(8.0).unsqueeze(0)
     rewards[:, scorable:] = torch.nan
-    weights = Objective("pkpo", k=4, baseline=baseline).weights(rewards, 1.0)
+    coefficients = {"k": 4, "baseline": baseline}
+    weights = weights_of_scorable(named("pkpo", **coefficients), rewards, coefficients)
     assert (weights == 0).all() == zero
     assert (weights[:, scorable:] == 0).all()
     if not zero:

@@ -12,7 +12,7 @@ pytest.importorskip("trl", reason="the Gemma-2 room needs the extra gemma2")
 import torch
 
 from pkpo_sandbox import transforms
-from pkpo_sandbox.gemma2.objective import NAMES, Objective
+from pkpo_sandbox.gemma2.objective import named, names
 
 COEFFICIENTS = {"pkpo": {"k": 4}, "passk_training": {"k": 4}, "rs_grpo": {"beta": 2.0}}
 BENCH = Path(__file__).with_name("bench_update.py")
@@ -24,13 +24,13 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", names())
 def test_a_transform_on_the_gpu_is_that_on_the_cpu_in_float64(name, dtype):
     """Rewards are 0 and 1, or eighths: exact in bfloat16, so only the result is rounded."""
     generator = torch.Generator().manual_seed(0)
     top = 1 if name in ("passk_training", "max_rl") else 8
     rewards = torch.randint(0, top + 1, (256, 16), generator=generator).double() / top
-    objective = Objective(name, **COEFFICIENTS.get(name, {}))
+    objective = named(name, **COEFFICIENTS.get(name, {}))
     expected = objective.weights(rewards, 1.0)
     found = objective.weights(rewards.to("cuda", dtype), 1.0)
     assert found.device.type == "cuda"
