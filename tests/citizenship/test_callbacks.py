@@ -101,6 +101,39 @@ def test_training_stops_at_the_step_at_which_a_callback_says_so(form):
     assert model._n_updates == 0  # an iteration of 20 timesteps was not complete
 
 
+def test_callbacks_know_the_model_and_nest():
+    """A list in a list, and a callback of a callback, which knows whose it is."""
+    inner, other = Note(), Note()
+    event = EveryNTimesteps(n_steps=4, callback=inner)
+    nested = CallbackList([CallbackList([event]), other])
+    model = small(vec_env("discrete", 2)).learn(20, callback=nested)
+    for each in (nested, event, inner, other):
+        assert each.model is model
+        assert each.training_env is model.get_env()
+        assert each.logger is model.logger
+    assert inner.parent is event
+    assert (other.n_calls, inner.n_calls) == (10, 5)
+    assert inner.events == ["training start"]  # an event tells of no more
+    assert other.events[0] == "training start"
+
+
+def test_an_error_in_a_callback_comes_out_and_the_model_can_be_trained_on(tmp_path):
+    def interrupt(local, _):
+        if local["self"].num_timesteps == 26:
+            raise KeyboardInterrupt
+        return True
+
+    model = small(vec_env("discrete", 2))
+    with pytest.raises(KeyboardInterrupt):
+        model.learn(100, callback=interrupt)
+    assert (model.num_timesteps, model._n_updates) == (26, 1)
+    model.save(tmp_path / "interrupted")
+    loaded = PKPO.load(tmp_path / "interrupted", env=vec_env("discrete", 2), device="cpu")
+    for each in (model, loaded):
+        each.learn(20, reset_num_timesteps=False)
+        assert (each.num_timesteps, each._n_updates) == (46, 2)
+
+
 @SIZES
 def test_a_checkpoint_of_an_unfinished_iteration_can_be_trained_on(n_envs, tmp_path):
     env = VecNormalize(vec_env("box", n_envs))
@@ -181,6 +214,34 @@ def test_training_stops_when_evaluations_improve_no_more_or_are_good_enough():
     assert small(vec_env("discrete", 2)).learn(1000, callback=evaluate).num_timesteps == 12
 
 
+@pytest.mark.filterwarnings("ignore:Training and eval env are not of the same type")
+def test_an_evaluation_needs_the_wrappers_of_training():
+    """SB3's ``sync_envs_normalization`` asks for them at the first evaluation."""
+    plain = EvalCallback(vec_env("box", 1), eval_freq=3, verbose=0)
+    with pytest.raises(AssertionError, match="not being wrapped the same way"):
+        small(VecNormalize(vec_env("box", 1))).learn(10, callback=plain)
+    with pytest.raises(AssertionError, match="must be used with an"):
+        # It compares the evaluations of the EvalCallback that it belongs to.
+        small(vec_env("box", 1)).learn(10, callback=StopTrainingOnNoModelImprovement(2))
+
+
+def test_what_follows_an_evaluation_may_stop_training():
+    calls: list[int] = []
+
+    class Once(BaseCallback):
+        def _on_step(self):
+            calls.append(self.num_timesteps)
+            assert self.parent is evaluate
+            assert self.locals["self"] is self.model
+            return False
+
+    evaluate = EvalCallback(
+        vec_env("discrete", 2), eval_freq=4, callback_after_eval=Once(), verbose=0
+    )
+    model = small(vec_env("discrete", 2)).learn(100, callback=evaluate)
+    assert calls == [8] == [model.num_timesteps]
+
+
 @SIZES
 def test_training_stops_at_a_number_of_episodes_of_all_envs(n_envs):
     model = small(vec_env("discrete", n_envs))
@@ -222,11 +283,14 @@ def test_a_loaded_model_may_stop_before_its_first_iteration_has_ended(logger, ro
 
 
 @pytest.mark.filterwarnings("ignore::tqdm.TqdmExperimentalWarning")  # SB3's bar is tqdm.rich
-def test_the_progress_bar_counts_timesteps():
+def test_the_progress_bar_counts_timesteps(capsys):
     bar = ProgressBarCallback()
     model = small(vec_env("discrete", 3)).learn(60, callback=bar)
     assert (bar.pbar.n, bar.pbar.total) == (60, 60)
     assert model.num_timesteps == 60
+    capsys.readouterr()
+    model.learn(60, progress_bar=True)
+    assert "60/60" in capsys.readouterr().out
 
 
 def test_a_second_training_tells_the_callbacks_from_where_it_goes_on():

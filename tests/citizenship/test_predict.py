@@ -94,6 +94,57 @@ def test_what_a_gymnasium_reset_returns_is_refused_with_the_reason():
         model.predict((np.zeros(4, np.float32), {}))
 
 
+def test_dict_observations_need_their_keys_and_no_others():
+    model = small(vec_env("dict", 2), ENVS["dict"][0])
+    observations = model.get_env().reset()
+    with pytest.raises(KeyError, match="smell"):
+        model.predict({**observations, "smell": observations["vec"]})
+    with pytest.raises(KeyError, match="vec"):
+        model.predict({"img": observations["img"]})
+
+
+@pytest.mark.parametrize(
+    ("kind", "observation"),
+    [
+        ("discrete", 1),
+        ("discrete", np.int32(1)),
+        ("discrete", np.array(1)),
+        ("box", [0.5]),
+        ("box", np.array([0.5], np.float64)),
+        ("box", np.array([1])),
+        ("multi-discrete", [1, 0]),
+        ("multi-binary", np.array([True, False])),
+    ],
+)
+def test_an_observation_may_be_a_number_a_list_or_of_another_dtype(kind, observation):
+    model = small(vec_env(kind, 2))
+    action, _ = model.predict(observation, deterministic=True)
+    batch = np.array([observation] * 3)
+    actions, _ = model.predict(batch, deterministic=True)
+    assert action.shape == model.action_space.shape
+    assert np.allclose(actions, action, atol=1e-6)
+
+
+def test_a_state_and_starts_of_episodes_are_for_recurrent_policies():
+    """They are taken, as SB3's interface has them, and the state is handed back."""
+    model = small(vec_env("discrete", 2))
+    observations = model.get_env().reset()
+    state = (np.zeros((2, 4)),)
+    starts = np.ones(2, bool)
+    actions, kept = model.predict(observations, state, starts, deterministic=True)
+    assert kept is state
+    assert np.array_equal(actions, model.predict(observations, deterministic=True)[0])
+
+
+def test_actions_of_a_wide_gaussian_stay_inside_the_box():
+    model = small(vec_env("box", 2), policy_kwargs={"log_std_init": 3.0})
+    actions, _ = model.predict(np.zeros((200, 1)))
+    space = model.action_space
+    assert actions.min() == space.low
+    assert actions.max() == space.high
+    assert all(space.contains(action) for action in actions)
+
+
 @pytest.mark.parametrize("n_envs", [1, 3])
 def test_a_trained_policy_is_evaluated_by_sb3_also_in_its_own_env(n_envs):
     model = small(vec_env("discrete", n_envs)).learn(50)

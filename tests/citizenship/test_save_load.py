@@ -98,6 +98,34 @@ def test_the_versions_of_saving_and_loading_can_be_shown(tmp_path, capsys):
     assert "SAVED MODEL SYSTEM INFO" in printed
 
 
+def test_a_folder_that_is_not_there_is_made_and_another_suffix_is_kept(tmp_path):
+    model = small(cartpole())
+    with pytest.warns(UserWarning, match="does not exist. Will create it"):
+        model.save(tmp_path / "new" / "folder" / "model")
+    assert (tmp_path / "new" / "folder" / "model.zip").exists()
+    model.save(tmp_path / "model.pkpo")
+    assert PKPO.load(tmp_path / "model.pkpo", device="cpu").k == model.k
+
+
+def test_what_is_no_model_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        PKPO.load(tmp_path / "nothing")
+    (tmp_path / "text.zip").write_text("not a model")
+    with pytest.raises(ValueError, match="wasn't a zip-file"):
+        PKPO.load(tmp_path / "text.zip")
+
+
+def test_attributes_are_left_out_and_taken_in_by_name(tmp_path):
+    model = small(cartpole(), learning_rate=7e-3, gamma=0.9).learn(50)
+    model.save(tmp_path / "model", exclude=["gamma", "ep_info_buffer"], include=["ep_info_buffer"])
+    loaded = PKPO.load(tmp_path / "model", device="cpu")
+    assert loaded.gamma == 1.0  # the default
+    assert loaded.learning_rate == 7e-3
+    assert list(loaded.ep_info_buffer) == list(model.ep_info_buffer) != []
+    kept = {"policy", "policy.optimizer"}
+    assert loaded.get_parameters().keys() == kept
+
+
 # Going on
 
 
@@ -207,6 +235,19 @@ def test_setting_an_env_starts_it_afresh():
     assert other.obs_rms.count > 50
     model.set_env(cartpole(2))
     assert model.get_vec_normalize_env() is None
+
+
+def test_an_env_may_be_gone_on_with_or_reset(tmp_path):
+    """``force_reset=False`` leaves the env's reset to training, and is no error."""
+    env = cartpole()
+    model = small(env).learn(50)
+    model.save(tmp_path / "model")
+    for force in (True, False):
+        loaded = PKPO.load(tmp_path / "model", env=env, force_reset=force, device="cpu")
+        loaded.learn(50, reset_num_timesteps=False)
+        assert loaded.num_timesteps >= model.num_timesteps + 50
+        model.set_env(cartpole(seed=4), force_reset=force)
+        model.learn(50)
 
 
 # Changing what is loaded

@@ -4,18 +4,24 @@ import copy
 import io
 import pickle
 import random
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from stable_baselines3 import A2C
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.envs import IdentityEnv
+from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
 from stable_baselines3.common.utils import ConstantSchedule, LinearSchedule
 from torch import nn
 
+from pkpo_sandbox.algorithm.pkpo import PKPO
 from pkpo_sandbox.algorithm.policies import ActorPolicy
 
 from .conftest import ENVS, LENGTH, parameters, same, small, vec_env
@@ -170,6 +176,44 @@ def test_the_learning_rate_follows_any_schedule(learning_rate, expected, logger,
     assert rows.column("train/learning_rate") == pytest.approx(expected)
     rates = [group["lr"] for group in model.policy.optimizer.param_groups]
     assert rates == pytest.approx(expected[-1:])
+
+
+# Beside A2C
+
+
+def right_actions(algorithm: type, length: int, timesteps: int, **kwargs) -> float:
+    """The share of right actions in ``IdentityEnv`` of a policy trained on 16 columns."""
+
+    def identity(n_envs: int, seed: int):
+        env = make_vec_env(IdentityEnv, n_envs, env_kwargs={"dim": 3, "ep_length": length})
+        for number, each in enumerate(env.envs):
+            each.action_space.seed(seed + number)  # it draws the observations
+        return env
+
+    model = algorithm("MlpPolicy", identity(16, 0), seed=0, device="cpu", **kwargs)
+    model.learn(timesteps)
+    episodes = 20 if length > 1 else 400
+    return evaluate_policy(model, identity(1, 99), episodes, deterministic=False)[0] / length
+
+
+@pytest.mark.slow
+def test_the_guide_says_truly_when_a2c_learns_faster_and_when_pkpo_does():
+    """One seed of the three whose means stand in the table; seeds differ by .06 at most."""
+    guide = (Path(__file__).parents[2] / "docs" / "guides" / "sb3.md").read_text()
+    rows = re.findall(r"^\| (\d+) steps? \| ([\d,]+) \|(.*)\|$", guide, re.MULTILINE)
+    assert len(rows) == 3
+    group = {"n_groups": 1, "group_size": 16}
+    for length, steps, shares in rows:
+        timesteps = int(steps.replace(",", ""))
+        if timesteps > 10_000:
+            continue  # the middle row takes too long
+        told = [float(share) for share in shares.split("|")]
+        measured = [
+            right_actions(A2C, int(length), timesteps),
+            right_actions(PKPO, int(length), timesteps, k=1, **group),
+            right_actions(PKPO, int(length), timesteps, k=4, **group),
+        ]
+        assert measured == pytest.approx(told, abs=0.08)
 
 
 # Logs

@@ -7,8 +7,10 @@ from typing import ClassVar
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.wrappers import TimeLimit
 from stable_baselines3.common.callbacks import EvalCallback
-from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.env_util import make_vec_env, unwrap_wrapper
 from stable_baselines3.common.envs import IdentityEnv, SimpleMultiObsEnv
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor, load_results
@@ -23,10 +25,11 @@ from stable_baselines3.common.vec_env import (
     sync_envs_normalization,
 )
 
-from pkpo_sandbox.algorithm.groups import make_group_env
+from pkpo_sandbox.algorithm.groups import GroupVecEnv, make_group_env
 from pkpo_sandbox.algorithm.pkpo import PKPO
 
-from .conftest import LENGTH, Rows, parameters, same, small, vec_env
+from .coin import LONG, SHORT, Coin
+from .conftest import ENVS, LENGTH, Rows, parameters, same, small, vec_env
 
 SIZES = pytest.mark.parametrize("n_envs", [1, 3])
 
@@ -194,6 +197,67 @@ def test_options_of_a_reset_reach_the_columns_of_groups(vectorization):
     env.set_options([{"low": 0.1 * i} for i in range(4)])
     with pytest.raises(ValueError, match="share the options of a reset"):
         env.reset()
+
+
+WRAPPED = [
+    ("dict", partial(VecExtractDictObs, key="vec"), "MlpPolicy", (5,)),
+    ("dict", partial(VecFrameStack, n_stack=2), "MultiInputPolicy", None),
+    ("image", VecTransposeImage, "CnnPolicy", (1, 36, 36)),
+    ("image", partial(VecFrameStack, n_stack=3), "CnnPolicy", (3, 36, 36)),
+    ("box", partial(VecCheckNan, raise_exception=True), "MlpPolicy", (1,)),
+    ("box", VecNormalize, "MlpPolicy", (1,)),
+]
+
+
+@pytest.mark.parametrize(("kind", "wrapper", "policy", "shape"), WRAPPED)
+def test_wrappers_fit_around_groups(kind, wrapper, policy, shape):
+    columns = SyncVectorEnv([ENVS[kind][1]] * 3, autoreset_mode=AutoresetMode.DISABLED)
+    env = wrapper(GroupVecEnv(columns))
+    model = small(env, policy).learn(2 * 6 * LENGTH)
+    assert model._n_updates == 2
+    if shape is not None:
+        assert model.observation_space.shape == shape
+    actions, _ = model.predict(model.get_env().reset())
+    assert actions.shape == (3, *model.action_space.shape)
+    assert [info["l"] for info in model.ep_info_buffer or ()] in ([], [LENGTH] * 8)
+
+
+# Making envs
+
+
+def test_make_vec_env_makes_what_it_is_told():
+    """The Monitor is inside the wrapper: it sees no end where a time limit cuts an episode."""
+    env = make_vec_env(
+        Coin,
+        n_envs=2,
+        seed=3,
+        wrapper_class=TimeLimit,
+        wrapper_kwargs={"max_episode_steps": 5},
+    )
+    assert env.env_is_wrapped(Monitor) == env.env_is_wrapped(TimeLimit) == [True, True]
+    assert unwrap_wrapper(env.envs[0], TimeLimit)._max_episode_steps == 5
+    model = small(env).learn(200)
+    assert {info["l"] for info in model.ep_info_buffer} == {SHORT}
+    assert (model._window[-1][1] <= 5).all()
+
+
+def test_a_monitor_keeps_chosen_infos_of_every_attempt(tmp_path):
+    keep = {"info_keywords": ("is_success",)}
+    env = make_vec_env(Coin, 2, seed=3, monitor_dir=str(tmp_path), monitor_kwargs=keep)
+    model = small(env).learn(100)
+    env.close()
+    for info in model.ep_info_buffer:
+        assert info["is_success"] == (info["l"] == LONG)
+    table = load_results(str(tmp_path))
+    assert (table["is_success"] == (table["l"] == LONG)).all()
+    assert len(table) >= len(model.ep_info_buffer) > 0
+
+
+def test_a_single_column_is_never_reset_early():
+    """A Monitor that allows no early reset is content: every attempt is played to its end."""
+    env = make_vec_env("CartPole-v1", 1, seed=0, monitor_kwargs={"allow_early_resets": False})
+    model = small(env).learn(300)
+    assert model.num_timesteps == env.get_attr("total_steps")[0]
 
 
 # A bare Gymnasium env
