@@ -19,7 +19,7 @@ from stable_baselines3.common.logger import Logger
 from pkpo_envs import ProblemEnv
 from pkpo_sandbox.figures.film import EpisodePicture, Film, Frame, GroupPicture, make_writer, write
 from pkpo_sandbox.runs import train
-from pkpo_sandbox.runs.config import versions
+from pkpo_sandbox.runs.fingerprint import versions
 from pkpo_sandbox.runs.folder import read_summary
 from pkpo_sandbox.runs.loading import load_model, read_config
 

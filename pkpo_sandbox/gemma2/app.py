@@ -9,20 +9,19 @@ module loads neither torch nor TRL, so that ``--help`` is quick.
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig
 
 from pkpo_sandbox.gemma2 import require_extra
 from pkpo_sandbox.gemma2.tasks import DataPaths, within_context
 from pkpo_sandbox.runs import command as sweeps
-from pkpo_sandbox.runs.config import checked, readable, versions
-from pkpo_sandbox.runs.folder import write_atomically
-from pkpo_sandbox.runs.job import perform
+from pkpo_sandbox.runs.config import readable
+from pkpo_sandbox.runs.job import App, perform
 from pkpo_sandbox.runs.tables import read_progress
 
 CONFIG = "gemma2"  # the primary config
@@ -55,7 +54,7 @@ class GemmaConfig:
 
 def train(config: DictConfig) -> float | None:
     """Train one model and write its run: config, progress, weights, and last the summary."""
-    value = perform(config, work)
+    value = perform(config, APP)
     if "accelerate" in sys.modules:
         from accelerate import PartialState
 
@@ -63,34 +62,37 @@ def train(config: DictConfig) -> float | None:
     return value
 
 
-def work(config: DictConfig, folder: Path) -> dict[str, Any] | None:
-    """Train, print the final values, and return what the summary says of it."""
+def build(settings: GemmaConfig, folder: Path) -> Callable[[], dict[str, Any] | None]:
+    """Make what a job needs, all checked. What is returned trains and returns the results."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # weights come from this machine
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    with readable(Exception):  # what can be missing or wrong, before anything is loaded
-        settings, model, task = prepare(config)
-        arguments = training_arguments(settings, folder)
-    with closing(task):
-        trainer = learned(config, folder, arguments, model, task, settings.data)
-    trainer.save_model(str(folder / "model"))
-    with suppress(OSError):  # TRL makes the folder even where nothing is saved in it
-        Path(arguments.output_dir).rmdir()
-    if not trainer.is_world_process_zero():
-        return None
-    final = read_progress(folder).ffill().iloc[-1].dropna().to_dict()
-    for name, value in final.items():
-        if str(name).startswith(("exact/", "eval/", "rollout/solved")):
-            print(f"{name:24} {value:.4f}")
-    return {"final": final, "versions": versions(*PACKAGES), "device": device(arguments)}
+    # What can be missing or wrong is found before anything is loaded.
+    model, task = prepare(settings)
+    arguments = training_arguments(settings, folder)
+
+    def learn() -> dict[str, Any] | None:
+        with closing(task):
+            trainer = learned(folder, arguments, model, task, settings.data)
+        trainer.save_model(str(folder / "model"))
+        with suppress(OSError):  # TRL makes the folder even where nothing is saved in it
+            Path(arguments.output_dir).rmdir()
+        if not trainer.is_world_process_zero():
+            return None
+        final = read_progress(folder).ffill().iloc[-1].dropna().to_dict()
+        for name, value in final.items():
+            if str(name).startswith(("exact/", "eval/", "rollout/solved")):
+                print(f"{name:24} {value:.4f}")
+        return {"final": final, "device": device(arguments)}
+
+    return learn
 
 
-def prepare(config: DictConfig) -> tuple[GemmaConfig, Any, Any]:
-    """The settings and what they say of the model and the task, all checked.
+def prepare(settings: GemmaConfig) -> tuple[Any, Any]:
+    """The model and the task that the settings describe, checked.
 
     :raises ImportError: without the extra
-    :raises ValueError: for unknown keys, values out of range, missing data, weights or GPU
+    :raises ValueError: for values out of range, missing data, weights or GPU
     """
-    settings = checked(config, GemmaConfig(seed=0, **_TARGETS), "pkpo-gemma2")
     require_extra()
     if settings.training.get("use_vllm"):
         require_extra("vllm")
@@ -100,7 +102,7 @@ def prepare(config: DictConfig) -> tuple[GemmaConfig, Any, Any]:
     task = instantiate(settings.task, _convert_="all")
     task.check(settings.data, model)
     model.check(settings.training)
-    return settings, model, task
+    return model, task
 
 
 def training_arguments(settings: GemmaConfig, folder: Path) -> Any:
@@ -136,9 +138,7 @@ def training_arguments(settings: GemmaConfig, folder: Path) -> Any:
     )
 
 
-def learned(
-    config: DictConfig, folder: Path, arguments: Any, model: Any, task: Any, data: DataPaths
-) -> Any:
+def learned(folder: Path, arguments: Any, model: Any, task: Any, data: DataPaths) -> Any:
     """The trainer after its training, from the last checkpoint if an earlier run was cut off."""
     from transformers import PrinterCallback
 
@@ -164,8 +164,6 @@ def learned(
             peft_config=lora,
         )
         trainer.remove_callback(PrinterCallback)
-        if trainer.is_world_process_zero():
-            write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
         # 3. training
         trainer.train(resume_from_checkpoint=last_checkpoint(arguments.output_dir))
         if test_set is not None:
@@ -205,8 +203,7 @@ def device(arguments: Any) -> str:
     return f"{torch.cuda.get_device_name()} x {arguments.world_size}"
 
 
-_TARGETS: dict[str, Any] = {name: {"_target_": ""} for name in ("model", "task", "objective")}
-ConfigStore.instance().store(name="gemma2_schema", node=GemmaConfig)
+APP = App("pkpo-gemma2", GemmaConfig, build, PACKAGES)
 
 
 def main() -> None:

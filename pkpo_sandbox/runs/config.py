@@ -1,22 +1,24 @@
-"""What a config is before it becomes a run: composed, checked, named by what it does.
+"""What a run is told: the schema of ``pkpo-train``, and how a config is checked against a schema.
 
-Shared by the Hydra apps. Importing this module loads Hydra and OmegaConf, nothing heavier.
+Importing this module loads Hydra and OmegaConf, and nothing heavier.
 """
 
-import dataclasses
 import math
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 Schema = TypeVar("Schema")
 
 NOT_IN_HASH = ("name", "progress_bar", "score")  # they change nothing in the results
+LARGEST = 2**53  # a float holds every integer up to here
 
 
 class UnusableConfigError(CompactHydraException):
@@ -40,16 +42,177 @@ def one_line(error: BaseException) -> str:
     )
 
 
-def resolved(config: DictConfig) -> dict[str, Any]:
-    """The run's config as plain containers, every interpolation resolved, without Hydra's own.
+@dataclass
+class EnvConfig:
+    """What to play: a Gymnasium id, with the module to import before a colon.
 
-    Numbers that are not finite are text, such as "inf", for JSON has none of them.
+    The rest is as in ``pkpo_sandbox.algorithm.groups.make_group_env``.
     """
-    keys = [str(key) for key in config if key != "hydra"]
-    own = OmegaConf.masked_copy(config, keys)
-    plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
-    assert isinstance(plain, dict)
-    return {str(key): finite(value) for key, value in plain.items()}
+
+    id: str = MISSING
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    vectorization: str | None = None  # native, sync or async; None: native where it can be
+    num_envs: int | None = None  # None: one for each attempt
+    max_episode_steps: int | None = None  # None: the env's own limit
+    seeded_problems: int | None = None  # starts that groups share, of an env without problems
+
+    def __post_init__(self) -> None:
+        if self.vectorization == "async" and self.num_envs is None:
+            raise ValueError(
+                "env.vectorization=async needs env.num_envs, how many processes: results depend on "
+                "it, and a default by the number of cores would differ from machine to machine"
+            )
+
+
+@dataclass
+class AlgorithmConfig:
+    """Arguments of ``GroupPolicyGradient`` in ``pkpo_sandbox.algorithm``, under their names there.
+
+    ``policy_kwargs`` may name a class by its path: ``activation_fn: torch.nn.ReLU``.
+    """
+
+    policy: str | None = None  # None: by the observations, Mlp-, Cnn- or MultiInputPolicy
+    group_size: int = 16
+    n_groups: int = 16
+    learning_rate: Any = 3e-3
+    gamma: float = 1.0
+    n_epochs: int = 1
+    clip_range: Any = None
+    ent_coef: Any = 0.0
+    max_grad_norm: float = 0.5
+    policy_kwargs: dict[str, Any] = field(default_factory=dict)
+    stats_window_size: int = 100
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.device.partition(":")[0] not in ("auto", "cpu", "cuda", "mps"):
+            raise ValueError(f"device={self.device!r} must be auto, cpu, cuda, cuda:1... or mps")
+
+
+@dataclass
+class MetricsConfig:
+    """What is measured during training, by the callbacks of ``pkpo_sandbox.metrics.callbacks``."""
+
+    eval_freq: int = 10  # steps of the vectorised env between two measurements
+    exact_ks: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16])  # where there are any
+    eval_groups: int = 0  # fresh groups that max@k is estimated on; 0 for none
+    solve_threshold: float | None = None  # of a solved problem; None: the env's reward_threshold
+
+    def __post_init__(self) -> None:
+        at_least(1, **{"metrics.eval_freq": self.eval_freq})
+        at_least(0, **{"metrics.eval_groups": self.eval_groups})
+        if self.solve_threshold is not None and math.isnan(self.solve_threshold):
+            raise ValueError("metrics.solve_threshold=nan is reached by no return: give a number")
+
+
+@dataclass
+class TrainConfig:
+    """One run. ``objective`` names a transform and its arguments, ``callbacks`` SB3 callbacks.
+
+    ``measure``, if given, names a function of :mod:`pkpo_sandbox.metrics.estimators` to call
+    instead of training; it returns rows.
+    """
+
+    name: str = "train"
+    env: EnvConfig = field(default_factory=EnvConfig)
+    objective: dict[str, Any] = field(default_factory=dict)
+    algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    callbacks: dict[str, Any] = field(default_factory=dict)
+    total_timesteps: int = 256_000
+    seed: int = 0
+    log_interval: int = 10
+    log_formats: list[str] = field(default_factory=lambda: ["csv"])
+    progress_bar: bool = False
+    checkpoint_every: int | None = None  # timesteps; None: a stopped run starts anew
+    score: str | None = None  # an entry of the summary, for a search to maximise
+    measure: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        at_least(1, total_timesteps=self.total_timesteps, log_interval=self.log_interval)
+        at_least(0, seed=self.seed)
+        if self.checkpoint_every is not None:
+            at_least(1, checkpoint_every=self.checkpoint_every)
+        if "csv" not in self.log_formats:
+            raise ValueError(
+                f"log_formats={list(self.log_formats)} must contain csv, which a run is read from"
+            )
+
+
+def store_schema(name: str, schema: type, free: Sequence[str] = ()) -> None:
+    """Let a config tree have a schema: the entry ``name`` of a primary config's defaults list.
+
+    :param schema: a dataclass
+    :param free: keys below which any key may be given, without a ``+``: what stands there are
+        arguments, and whatever takes them refuses those that it does not know
+    """
+    node = OmegaConf.structured(schema)
+    for key in free:
+        OmegaConf.set_struct(OmegaConf.select(node, key), False)
+    ConfigStore.instance().store(name=name, node=node)
+
+
+def at_least(bound: int, **settings: int) -> None:
+    """Raise a ValueError unless each setting is from ``bound`` to 2**53."""
+    for name, value in settings.items():
+        if value < bound:
+            raise ValueError(f"{name}={value} must be at least {bound}")
+        if value > LARGEST:
+            raise ValueError(f"{name}={value} must be at most 2**53")
+
+
+def checked(config: Any, schema: type[Schema], command: str = "pkpo-train") -> Schema:
+    """A config as its dataclass: keys and types checked by it, ranges by its ``__post_init__``.
+
+    :param config: a ``DictConfig``, resolved here, or nested containers
+    :param schema: the dataclass
+    :param command: that shows all keys, for the error
+    :raises ValueError: for a key that the dataclass lacks, a missing value, one of another type or
+        out of range
+    """
+    if isinstance(config, schema):
+        return config
+    if OmegaConf.is_config(config):
+        config = contents(config)
+    try:
+        settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), config))
+    except ConfigKeyError as error:
+        raise ValueError(
+            f"unknown key {error.full_key}: see {command} --cfg job for all keys"
+        ) from error
+    except MissingMandatoryValue as error:
+        raise ValueError(f"{missing(error)} is missing: give it a value") from error
+    except OmegaConfBaseException as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    assert isinstance(settings, schema)
+    return settings
+
+
+def missing(error: OmegaConfBaseException) -> str:
+    """The key that an error says is missing."""
+    return error.full_key or str(error).rpartition(" ")[2]
+
+
+def contents(config: DictConfig) -> dict[str, Any]:
+    """A config as plain containers, every interpolation resolved, without Hydra's own part.
+
+    :raises ValueError: if a value is missing
+    """
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    try:
+        values = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise ValueError(f"{missing(error)} is missing: give it a value") from error
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """The config as it is stored: as :func:`contents`, and without numbers that JSON has not.
+
+    Those that are not finite are text, such as "inf".
+    """
+    return {key: finite(value) for key, value in contents(config).items()}
 
 
 def finite(value: Any) -> Any:
@@ -61,38 +224,6 @@ def finite(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def checked(config: DictConfig, schema: Schema, command: str) -> Schema:
-    """The config as its dataclass: ranges checked by ``__post_init__``, unknown keys refused.
-
-    :param schema: an instance of the dataclass
-    :param command: that shows all keys, for the error
-    :raises ValueError: for keys that the dataclass lacks, or values out of range
-    """
-    if unknown := unknown_keys(config, schema):
-        raise ValueError(f"unknown key {', '.join(unknown)}: see {command} --cfg job for all keys")
-    settings = OmegaConf.to_object(config)
-    assert isinstance(settings, type(schema))
-    return settings
-
-
-def unknown_keys(config: Any, schema: Any, prefix: str = "") -> list[str]:
-    """Keys of ``config`` that ``schema`` lacks; OmegaConf drops those added with ``+`` silently."""
-    names = {f.name: f for f in dataclasses.fields(schema)}
-    unknown = [f"{prefix}{key}" for key in config if key not in names]
-    for name in names.keys() & set(config):
-        value = getattr(schema, name, None)
-        if dataclasses.is_dataclass(value):
-            unknown += unknown_keys(config[name], value, f"{prefix}{name}.")
-    return unknown
-
-
 def task_overrides() -> list[str]:
     """What the command line says, outside of Hydra's own configuration."""
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-
-
-def versions(*packages: str) -> dict[str, str]:
-    """The versions of Python and of the packages that a result depends on."""
-    from importlib.metadata import version
-
-    return {"python": sys.version.split()[0], **{name: version(name) for name in packages}}

@@ -1,64 +1,114 @@
-"""A job of a sweep, done once.
+"""A job, done once: found, or else taken, built, learned and written.
 
-A job writes into a folder that its config names (:mod:`pkpo_sandbox.runs.naming`). A finished one
-is not done again, and no two processes do the same one at once. So a sweep that was stopped, in any
-way, continues when it is started again. Importing this module loads neither torch nor pandas.
+A job writes into a folder of its own (:mod:`pkpo_sandbox.runs.naming`). A finished one is not done
+again, and no two processes do the same one at once. So a sweep that was stopped, in any way,
+continues when it is started again. Importing this module loads neither torch nor pandas.
 """
 
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from pkpo_sandbox.runs.config import one_line, readable, resolved, task_overrides
+from pkpo_sandbox.runs.config import checked, one_line, readable, resolved, task_overrides
+from pkpo_sandbox.runs.fingerprint import versions
+from pkpo_sandbox.runs.folder import (
+    read_summary,
+    tidy,
+    write_atomically,
+    write_failure,
+    write_summary,
+)
 from pkpo_sandbox.runs.locks import is_main_process, taken
+from pkpo_sandbox.runs.naming import run_id
 
-Work = Callable[[DictConfig, Path], dict[str, Any] | None]
+Learn = Callable[[], dict[str, Any] | None]
 
 
-def perform(config: DictConfig, work: Work) -> float | None:
+@dataclass(frozen=True)
+class App:
+    """A command whose jobs are done once.
+
+    :param command: its name
+    :param schema: the dataclass of its config
+    :param build: makes all that a job needs, from the settings and the folder. What it returns
+        does the job and returns what the summary says of it; None in the processes of a
+        distributed job that are not the main one
+    :param packages: whose versions the summary tells
+    """
+
+    command: str
+    schema: type
+    build: Callable[[Any, Path], Learn]
+    packages: tuple[str, ...]
+
+
+def perform(config: DictConfig, app: App, folder: Path | None = None) -> float | None:
     """Do one job in its folder, unless that is finished, and declare it finished.
 
-    :param work: does the job and returns what its summary says beside config, seed and wall time;
-        None in the processes of a distributed job that are not the main one
+    :param folder: None for the one that Hydra has made, or ``runs/<name>/<run>`` without Hydra
     :return: the entry of the summary that ``score`` names, which a search maximises
     """
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    if folder is None:
+        folder = folder_of(config)
+    # 1. Find it finished.
     summary = finished(folder)
     if summary is not None:
         print(f"finished before: {folder}", flush=True)
     else:
-        with taken(folder):  # and while this process waited for it, another may have finished it
-            summary = finished(folder) or attempt(config, work, folder)
+        # 2. Take it: while this process waits for it, another may finish it.
+        with taken(folder):
+            summary = finished(folder) or attempt(config, app, folder)
     with readable(ValueError):
         return None if summary is None else score(summary, config)
 
 
+def folder_of(config: DictConfig) -> Path:
+    """Where a job writes to."""
+    if HydraConfig.initialized():
+        return Path(HydraConfig.get().runtime.output_dir)
+    folder = Path("runs", config.name, run_id(_root_=config))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def finished(folder: Path) -> dict[str, Any] | None:
     """The summary of the run in a folder, None if there is none."""
-    from pkpo_sandbox.runs.folder import read_summary
-
     with readable(ValueError):
         return read_summary(folder)
 
 
-def attempt(config: DictConfig, work: Work, folder: Path) -> dict[str, Any] | None:
+def attempt(config: DictConfig, app: App, folder: Path) -> dict[str, Any] | None:
     """Do a job that is not finished; its summary, or None in all but its main process."""
-    from pkpo_sandbox.runs.folder import tidy, write_failure, write_summary
-
     started = time.perf_counter()
     try:
-        results = work(config, folder)
-        seconds = time.perf_counter() - started
+        # 3. Build all that it needs. What goes wrong here is in what the user wrote.
+        with readable(Exception):
+            learn = app.build(checked(config, app.schema, app.command), folder)
+        if is_main_process():
+            write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+        # 4. Learn.
+        with readable(ValueError, ImportError, OSError, MemoryError):
+            results = learn()
         if results is None:
             return None
-        summary = {"config": resolved(config), "seed": config.seed, **results}
-        write_summary(folder, {**summary, "wall_time_seconds": round(seconds, 3)})
+        # 5. Write the summary, last.
+        seconds = time.perf_counter() - started
+        summary = {
+            "config": resolved(config),
+            "overrides": task_overrides(),
+            "seed": config.seed,
+            **results,
+            "versions": versions(*app.packages),
+            "wall_time_seconds": round(seconds, 3),
+        }
+        write_summary(folder, summary)
     except Exception as error:
         if is_main_process():
             with suppress(OSError):  # a full disk, say, which is what the error itself tells

@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from pkpo_sandbox.runs.train import TrainConfig, build
+from pkpo_sandbox.runs.build import build
+from pkpo_sandbox.runs.config import TrainConfig
 
 if TYPE_CHECKING:
     from pkpo_sandbox.algorithm.group_policy_gradient import GroupPolicyGradient

@@ -60,6 +60,3 @@ def sweep_folders(experiment: str, overrides: Sequence[str] = (), app: str = "tr
             config = compose(app, [*chosen, *job], return_hydra_config=True)
             folders.append(Path(config.name) / run_id(_root_=config))
     return folders
-
-
-OmegaConf.register_new_resolver("run_id", run_id, replace=True)

@@ -83,7 +83,7 @@ def test_a_run_writes_its_config_progress_model_and_summary(train_here):
 
 def checked(*overrides: str) -> app.TrainConfig:
     with initialize_config_module("pkpo_sandbox.conf", version_base="1.3"):
-        return configs.checked(compose("train", list(overrides)), app.TrainConfig(), "pkpo-train")
+        return configs.checked(compose("train", list(overrides)), app.TrainConfig)
 
 
 def test_a_finished_run_is_not_run_again_but_a_changed_one_is(train_here, capsys):

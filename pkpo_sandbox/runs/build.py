@@ -1,0 +1,196 @@
+"""What a config describes: the env, the algorithm and the callbacks of a run.
+
+Importing this module loads neither torch nor Stable-Baselines3.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from pkpo_sandbox.runs.config import TrainConfig, checked
+
+if TYPE_CHECKING:
+    import gymnasium
+    from stable_baselines3.common.callbacks import BaseCallback
+
+    from pkpo_sandbox.algorithm.group_policy_gradient import GroupPolicyGradient
+    from pkpo_sandbox.algorithm.groups import GroupVecEnv
+
+#: entries of ``policy_kwargs`` that are classes, which a config names by their paths
+CLASSES = ("activation_fn", "features_extractor_class", "optimizer_class")
+
+
+def build(config: TrainConfig | DictConfig) -> "GroupPolicyGradient":
+    """Make the env and the algorithm that a config describes.
+
+    :param config: as from Hydra's ``compose("train", [...])``, or a :class:`TrainConfig`
+    :return: an algorithm that has learned nothing yet, with its env
+    :raises ValueError: for a key that does not exist, or a value that is missing or out of range
+    """
+    from hydra.utils import instantiate
+
+    from pkpo_sandbox.algorithm.group_policy_gradient import GroupPolicyGradient
+    from pkpo_sandbox.algorithm.pkpo import PKPO
+    from pkpo_sandbox.algorithm.spaces import policy_for
+    from pkpo_sandbox.transforms import pkpo
+
+    config = checked(config, TrainConfig)
+    check_device(config.algorithm.device)
+    arguments = instantiate(dataclasses.asdict(config.algorithm), _convert_="all")
+    arguments["policy_kwargs"] = with_classes(arguments["policy_kwargs"])
+    transform, coefficients = objective_of(config.objective)
+    algorithm: Any = PKPO
+    if transform is not pkpo:
+        algorithm = GroupPolicyGradient
+        coefficients = {"transform": transform, "transform_kwargs": coefficients}
+    env = group_env(config, config.algorithm.n_groups)
+    try:
+        arguments["policy"] = arguments["policy"] or policy_for(env.observation_space)
+        return algorithm(env=env, seed=config.seed, **coefficients, **arguments)
+    except BaseException:
+        env.close()  # it may have processes
+        raise
+
+
+def check_device(device: str) -> None:
+    """Refuse a GPU that is not there: SB3 would take the CPU, and the config say otherwise."""
+    import torch
+
+    if device.partition(":")[0] == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"algorithm.device={device}, but torch finds no GPU here: write cpu, or auto for a GPU "
+            "where there is one"
+        )
+
+
+def with_classes(policy_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """``policy_kwargs`` with classes where it has their paths: "torch.nn.ReLU".
+
+    :raises ValueError: if a path names no class
+    """
+    from hydra.utils import get_class
+
+    found = dict(policy_kwargs)
+    for name in CLASSES:
+        path = found.get(name)
+        if not isinstance(path, str):
+            continue
+        try:
+            found[name] = get_class(path)
+        except Exception as error:  # Hydra and the module that is imported raise many kinds
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"algorithm.policy_kwargs.{name}={path} names no class ({reason}): give the path "
+                "of one, such as torch.nn.ReLU or my_module.MyClass"
+            ) from error
+    return found
+
+
+def objective_of(objective: Mapping[str, Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The transform that an objective names, and its coefficients.
+
+    :raises ValueError: if it names no function, or one that does not take these coefficients
+    """
+    from hydra.utils import get_method, instantiate
+
+    name = objective.get("_target_")
+    if not isinstance(name, str):
+        raise ValueError(
+            f"objective._target_={name} names no transform: choose an objective, as "
+            "pkpo-train --help lists, or name a function, objective._target_=my_module.my_function"
+        )
+    transform = get_method(name)
+    coefficients = {key: value for key, value in objective.items() if key != "_target_"}
+    try:
+        parameters = signature(transform)
+    except ValueError:  # of some functions in C; the algorithm tries it on a group
+        return transform, instantiate(coefficients, _convert_="all")
+    try:
+        parameters.bind(None, **coefficients)
+    except TypeError as error:
+        own = getattr(transform, "__name__", type(transform).__name__)
+        raise ValueError(
+            f"{own} does not take the arguments {coefficients}: {error}. For a function of your "
+            f"own choose objective=custom objective._target_={name}, and give its arguments as "
+            "+objective.NAME=VALUE"
+        ) from None
+    return transform, instantiate(coefficients, _convert_="all")
+
+
+def callbacks(config: TrainConfig) -> "list[BaseCallback]":
+    """The metrics that a config asks for, and the user's own callbacks."""
+    from pkpo_sandbox.metrics.callbacks import ExactCallback, GroupEvalCallback, SolveRateCallback
+
+    metrics, group_size = config.metrics, config.algorithm.group_size
+    chosen: list[BaseCallback] = []
+    alone = world(config)
+    threshold = metrics.solve_threshold
+    if threshold is None and alone.spec is not None:
+        threshold = alone.spec.reward_threshold
+    if threshold is not None:
+        chosen.append(SolveRateCallback(threshold))
+    if metrics.exact_ks and has_exact_solution(alone):
+        chosen.append(ExactCallback(alone, metrics.exact_ks, metrics.eval_freq))
+    own = own_callbacks(config.callbacks)
+    if metrics.eval_groups > 0:
+        env = group_env(config, metrics.eval_groups)
+        # Seeded by the run's seed: the same problems in all runs would hide their error, because
+        # an interval over seeds shows only what differs between them.
+        chosen.append(
+            GroupEvalCallback(
+                env, metrics.eval_groups, group_size, metrics.eval_freq, seed=config.seed
+            )
+        )
+    return [*chosen, *own]
+
+
+def own_callbacks(named: dict[str, Any]) -> "list[BaseCallback]":
+    """The user's callbacks: one that the config's node is, or those that its entries are.
+
+    :raises ValueError: if one of them is no callback
+    """
+    from hydra.utils import instantiate
+    from stable_baselines3.common.callbacks import BaseCallback
+
+    own: Any = instantiate(named, _convert_="all")
+    entries = own if isinstance(own, dict) else {"_target_": own}
+    for name, callback in entries.items():
+        if not isinstance(callback, BaseCallback):
+            raise ValueError(
+                f"callbacks.{name} is a {type(callback).__name__}: give it a _target_ that names a "
+                "callback of Stable-Baselines3 or your own, as in callbacks.mine._target_=..."
+            )
+    return list(entries.values())
+
+
+def group_env(config: TrainConfig, n_groups: int) -> "GroupVecEnv":
+    """The config's env, for so many groups of attempts."""
+    from pkpo_sandbox.algorithm.groups import make_group_env
+
+    given = dataclasses.asdict(config.env)
+    env_id, kwargs = given.pop("id"), given.pop("kwargs")
+    arguments = {name: value for name, value in given.items() if value is not None}
+    if taken := sorted({"env_id", "n_groups", "group_size", *given} & kwargs.keys()):
+        raise ValueError(
+            f"env.kwargs has {', '.join(taken)}, which is not for the env itself: set it beside "
+            "env.kwargs, or in algorithm"
+        )
+    return make_group_env(env_id, n_groups, config.algorithm.group_size, **arguments, **kwargs)
+
+
+def world(config: TrainConfig) -> "gymnasium.Env":
+    """One scalar env of the config's kind."""
+    import gymnasium
+
+    limit = config.env.max_episode_steps
+    limited = {} if limit is None else {"max_episode_steps": limit}
+    return gymnasium.make(config.env.id, **limited, **config.env.kwargs)
+
+
+def has_exact_solution(env: "gymnasium.Env") -> bool:
+    """Whether a world knows exact values, of episodes that no time limit cuts short."""
+    limited = env.spec is not None and env.spec.max_episode_steps is not None
+    return hasattr(env.unwrapped, "exact") and not limited
