@@ -1,30 +1,35 @@
-"""The columns of a vector env: how any Gymnasium env is made into them, and what they report.
+"""The columns that play groups: how an env of any id is vectorised, and what stands against it.
 
-Knows NumPy and Gymnasium only: each process of an async vector env imports this, and no torch.
+Knows NumPy and Gymnasium only: no torch.
 """
 
-import multiprocessing
 import os
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from importlib import import_module
 from inspect import signature
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.envs.registration import EnvSpec, load_env_creator
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.envs.registration import EnvSpec, _find_spec, load_env_creator
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
+from pkpo_envs.conventions import problems_of
+from pkpo_envs.env_columns import EnvColumns
+from pkpo_envs.problem_vector_env import ProblemVectorEnv
 from pkpo_envs.seeded_problems import SeededProblems
 
 VECTORIZATIONS = ("native", "sync", "async")
+
+#: makes a wrapped env of an env
+EnvWrapper = Callable[[gymnasium.Env], gymnasium.Env]
 
 
 class ColumnProblem(gymnasium.Wrapper):
     """Picks one column's entry from ``reset(options={"problem": array})``.
 
-    ``SyncVectorEnv`` hands the same options to every env; this gives each its own problem.
+    For columns in vector envs of Gymnasium, which hand the same options to every env.
     """
 
     def __init__(self, env: gymnasium.Env, column: int) -> None:
@@ -33,7 +38,8 @@ class ColumnProblem(gymnasium.Wrapper):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         if options and "problem" in options:
-            options = {**options, "problem": int(np.asarray(options["problem"])[self.column])}
+            problem = np.asarray(options["problem"])
+            options = {**options, "problem": int(problem[self.column] if problem.ndim else problem)}
         return self.env.reset(seed=seed, options=options)
 
 
@@ -45,6 +51,7 @@ def make_columns(
     vectorization: str | None = None,
     num_envs: int | None = None,
     seeded_problems: int | None = None,
+    wrappers: Sequence[EnvWrapper] = (),
 ) -> VectorEnv:
     """Make the vector env that plays ``n_attempts`` an iteration; see ``make_group_env``.
 
@@ -60,42 +67,83 @@ def make_columns(
         whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
         if value is not None and not (whole and value >= 1):
             raise ValueError(f"{name} must be an integer of at least 1, or None, got {value!r}")
-    module, _, name = env_id.rpartition(":")
-    if module:
-        import_module(module)
-    spec = gymnasium.spec(name)
+    check_wrappers(wrappers)
+    spec = find_spec(env_id)
     if num_envs is None:
         num_envs = min(n_attempts, usable_cores()) if vectorization == "async" else n_attempts
     if vectorization in (None, "native"):
-        found = _native(spec, num_envs, n_attempts, env_kwargs, seeded_problems)
+        found = _native(spec, num_envs, n_attempts, env_kwargs, seeded_problems, wrappers)
         if isinstance(found, VectorEnv):
             return found
-        if vectorization == "native":
-            raise ValueError(
-                f"vectorization='native' cannot play {env_id}: {found}. Use vectorization='sync' "
-                "or 'async'"
-            )
+        if vectorization == "native" or spec.entry_point is None:
+            cure = "Use vectorization='sync' or 'async'" if spec.entry_point else NO_SINGLE_ENV
+            raise ValueError(f"vectorization='native' cannot play {env_id}: {found}. {cure}")
+    if spec.entry_point is None:
+        raise ValueError(f"vectorization={vectorization!r} cannot play {env_id}: {NO_SINGLE_ENV}")
     # Processes get the registration itself: theirs may lack an id that was registered here.
-    makers = [
-        partial(make_column, spec, column, env_kwargs, seeded_problems)
-        for column in range(num_envs)
-    ]
-    if vectorization == "async":
-        # A fork of a process in which torch has threads may hang.
-        known = multiprocessing.get_all_start_methods()
-        context = "forkserver" if "forkserver" in known else "spawn"
-        return AsyncVectorEnv(makers, context=context, autoreset_mode=AutoresetMode.DISABLED)
-    return SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
+    maker = partial(make_column, spec, env_kwargs, seeded_problems, tuple(wrappers))
+    return EnvColumns([maker] * num_envs, processes=vectorization == "async")
+
+
+NO_SINGLE_ENV = (
+    "it is registered with a vector entry point only, and there is no single env to put in "
+    "columns: register an entry_point too"
+)
 
 
 def make_column(
-    spec: EnvSpec, column: int, env_kwargs: dict[str, Any], seeded_problems: int | None
+    spec: EnvSpec,
+    env_kwargs: dict[str, Any],
+    seeded_problems: int | None = None,
+    wrappers: Sequence[EnvWrapper] = (),
 ) -> gymnasium.Env:
-    """Make the env of one column."""
-    env = gymnasium.make(spec, **env_kwargs)
-    if seeded_problems is not None:
-        env = SeededProblems(env, seeded_problems)
-    return ColumnProblem(env, column)
+    """Make the env of one column: as registered, in ``wrappers`` from first to last."""
+    env: gymnasium.Env = gymnasium.make(spec, **env_kwargs)
+    for wrapper in wrappers:
+        env = wrapper(env)
+        if not isinstance(env, gymnasium.Env):
+            raise ValueError(
+                f"the wrapper {wrapper} made a {type(env).__name__} of the env: it must return a "
+                "Gymnasium env"
+            )
+    return env if seeded_problems is None else SeededProblems(env, seeded_problems)
+
+
+def make_world(
+    env_id: str, env_kwargs: dict[str, Any], wrappers: Sequence[EnvWrapper] = ()
+) -> gymnasium.Env | None:
+    """Make one env as the columns play it; None if only a vector env is registered."""
+    check_wrappers(wrappers)
+    spec = find_spec(env_id)
+    if spec.entry_point is not None:
+        return make_column(spec, env_kwargs, wrappers=wrappers)
+    if wrappers:
+        raise ValueError(f"wrappers cannot be put around {env_id}: {NO_SINGLE_ENV}")
+    venv = gymnasium.make_vec(spec, 1, "vector_entry_point", **env_kwargs)
+    if isinstance(venv.unwrapped, ProblemVectorEnv):
+        return venv.unwrapped.world
+    venv.close()
+    return None
+
+
+def find_spec(env_id: str) -> EnvSpec:
+    """The registration of an id, found and warned of as ``gymnasium.make`` does.
+
+    :param env_id: may have the module to import before a colon, and may lack a version
+    """
+    return _find_spec(env_id)
+
+
+def check_wrappers(wrappers: Sequence[EnvWrapper]) -> None:
+    """Raise a ValueError unless these are functions from envs to envs."""
+    if isinstance(wrappers, str) or not isinstance(wrappers, Sequence):
+        raise ValueError(f"wrappers must be a list of functions of an env, got {wrappers!r}")
+    for wrapper in wrappers:
+        if not callable(wrapper):
+            raise ValueError(
+                f"wrappers has {wrapper!r}, which cannot be called: give a wrapper class, or a "
+                "functools.partial with its arguments"
+            )
 
 
 def usable_cores() -> int:
@@ -111,12 +159,15 @@ def _native(
     n_attempts: int,
     env_kwargs: dict[str, Any],
     seeded_problems: int | None,
+    wrappers: Sequence[EnvWrapper],
 ) -> VectorEnv | str:
     """Make the env by its own vector entry point, or say why that cannot be."""
     if spec.vector_entry_point is None:
         return "it has no vector entry point"
     if seeded_problems is not None:
         return f"seeded_problems={seeded_problems} wraps single envs"
+    if wrappers:
+        return "wrappers are for single envs"
     if spec.additional_wrappers:
         return "its registration wraps single envs"
     entry_point = spec.vector_entry_point
@@ -132,7 +183,7 @@ def _native(
             venv = make()
         except TypeError as error:
             return f"its vector entry point does not take these arguments ({error})"
-    obstacle = restart_obstacle(venv, n_attempts, getattr(venv.unwrapped, "n_problems", None))
+    obstacle = restart_obstacle(venv, n_attempts, problems_of(venv))
     if obstacle is None:
         return venv
     venv.close()
@@ -142,8 +193,8 @@ def _native(
 def restart_obstacle(venv: VectorEnv, n_attempts: int, n_problems: int | None) -> str | None:
     """Say why groups cannot be played with the way in which ``venv`` restarts its columns.
 
-    A column that restarts by itself, after a step of its own for that (NEXT_STEP), can play one
-    attempt an iteration at the only problem, and is idle from then on.
+    With NEXT_STEP a column restarts by itself and spends a step on it. It can play one attempt an
+    iteration, at the only problem, and is idle after it.
     """
     mode = venv.metadata.get("autoreset_mode")
     if mode is AutoresetMode.DISABLED:
@@ -161,3 +212,18 @@ def restart_obstacle(venv: VectorEnv, n_attempts: int, n_problems: int | None) -
             f" and there are {venv.num_envs} columns for {n_attempts} attempts"
         )
     return None
+
+
+def adopted(venv: VectorEnv) -> VectorEnv:
+    """The envs of a ``SyncVectorEnv`` that restarts nothing by itself as :class:`EnvColumns`.
+
+    Gymnasium would batch what they report. Every other vector env is returned as it is.
+    """
+    plain = type(venv) is SyncVectorEnv
+    if not plain or venv.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED:
+        return venv
+    return EnvColumns([partial(_itself, env) for env in venv.envs])
+
+
+def _itself(env: gymnasium.Env) -> gymnasium.Env:
+    return env

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
 from pkpo_envs.checks import check_problems
+from pkpo_envs.conventions import problems_of
 
 
 class SeededProblems(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
@@ -59,11 +60,9 @@ class SeededProblems(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
             if not (whole and value >= bound):
                 raise ValueError(f"{name}={value!r} must be an integer of at least {bound}.")
-        if env.has_wrapper_attr("n_problems") and env.get_wrapper_attr("n_problems") > 1:
-            raise ValueError(
-                f"{env} has {env.get_wrapper_attr('n_problems')} problems of its own: leave "
-                "SeededProblems out."
-            )
+        own = problems_of(env)
+        if own is not None and own > 1:
+            raise ValueError(f"{env} has {own} problems of its own: leave SeededProblems out.")
         RecordConstructorArgs.__init__(self, n_problems=n_problems, seed=seed)
         super().__init__(env)
         self.n_problems, self.seed = int(n_problems), int(seed)

@@ -6,19 +6,21 @@ belongs to group ``s // group_size``, and all attempts of a group face the same 
 """
 
 import time
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs
 
-from pkpo_envs.columns import ColumnProblem, make_columns, restart_obstacle
-from pkpo_sandbox.algorithm.infos import ColumnInfos
+from pkpo_envs.columns import EnvWrapper, make_columns, restart_obstacle
+from pkpo_envs.env_columns import EnvColumns
+from pkpo_sandbox.algorithm.infos import ColumnInfos, Episodes
 from pkpo_sandbox.algorithm.roster import IDLE, Roster
 from pkpo_sandbox.algorithm.streams import stream
-from pkpo_sandbox.algorithm.vec_env import ColumnVecEnv
+from pkpo_sandbox.algorithm.vec_env import ColumnVecEnv, declared_problems
 
 
 class GroupVecEnv(ColumnVecEnv):
@@ -53,10 +55,8 @@ class GroupVecEnv(ColumnVecEnv):
         self.restarts_itself = venv.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED
         # Observations are kept until the update: not in an array that the env goes on using.
         self._copies = bool(getattr(self._base, "copy", False))
-        counts = set(self.get_attr("n_problems")) if self.has_attr("n_problems") else set()
-        if len(counts) > 1:
-            raise ValueError(f"all columns must hold the same problems, got n_problems {counts}")
-        self.n_problems: int | None = counts.pop() if counts else None
+        self.n_problems = declared_problems(self)
+        self._problems_confirmed = self.n_problems in (None, 1)
         self._rng = np.random.default_rng()
         self.resets = 0  #: how often all columns were started anew from outside
         self._started = time.monotonic()
@@ -80,23 +80,12 @@ class GroupVecEnv(ColumnVecEnv):
     def reset(self) -> VecEnvObs:
         """Start a new iteration in every column. -> observations (num_envs, ...)."""
         self.resets += 1
-        seed = self._seeds[0]
-        if seed is None:
-            seeds = None
-        else:
-            self._rng = np.random.default_rng(stream(seed, "problems"))
-            seeds = _column_seeds(self._base, seed)
-        options = self._options[0]
-        if any(other != options for other in self._options):
-            raise ValueError(
-                f"the columns of {self.venv} share the options of a reset: give set_options() one "
-                f"dict for all, not {self._options}"
-            )
-        self._reset_seeds()
-        self._reset_options()
+        if self._seeds[0] is not None:
+            self._rng = np.random.default_rng(stream(self._seeds[0], "problems"))
         self._deal()
         self._returns[:] = self._lengths[:] = 0
-        return self._start(np.ones(self.num_envs, dtype=bool), seeds, options)
+        everywhere = np.ones(self.num_envs, dtype=bool)
+        return self._kept(self._begin(self._problems_of(everywhere)))
 
     def step_async(self, actions: np.ndarray) -> None:
         if isinstance(self.action_space, spaces.MultiBinary):  # SB3's policies give floats
@@ -110,6 +99,8 @@ class GroupVecEnv(ColumnVecEnv):
         self._lengths += 1
         attempts = ended & (self._roster.attempts != IDLE)
         self._roster.end(ended)
+        if not self._problems_confirmed:
+            self._confirm_problems(gym_infos)
         if not ended.any():
             return observations, rewards, ended, ColumnInfos(gym_infos, self.num_envs)
         finished = self._roster.finished
@@ -117,11 +108,12 @@ class GroupVecEnv(ColumnVecEnv):
             ended = np.ones(self.num_envs, dtype=bool)
             self._deal()
         seconds = time.monotonic() - self._started
-        episodes = attempts, self._returns.copy(), self._lengths.copy(), seconds
+        episodes = Episodes(attempts, self._returns.copy(), self._lengths.copy(), seconds)
         infos = ColumnInfos(gym_infos, self.num_envs, ended, observations, ~terminated, episodes)
         self._returns[ended] = self._lengths[ended] = 0
         if finished or not self.restarts_itself:
-            observations = self._start(ended)
+            problems = None if self.restarts_itself else self._problems_of(ended)
+            observations = self._kept(self._restart(ended, problems))
         return observations, rewards, ended, infos
 
     def _kept(self, observations: Any) -> Any:
@@ -139,28 +131,39 @@ class GroupVecEnv(ColumnVecEnv):
         if self.n_problems is not None:
             self._group_problems = self._rng.integers(self.n_problems, size=self.n_groups)
 
-    def _start(
-        self, columns: np.ndarray, seed: Any = None, given: dict[str, Any] | None = None
-    ) -> VecEnvObs:
-        """Start the attempts of ``columns`` (num_envs,) bool; an idle one replays its problem."""
-        if self.restarts_itself:
-            return self._kept(self.venv.reset(seed=seed, options=given or None)[0])
-        options: dict[str, Any] = {**(given or {}), "reset_mask": columns}
-        if self.n_problems is not None:
-            playing = columns & (self._roster.attempts != IDLE)
-            groups = self._roster.attempts[playing] // self.group_size
-            self._column_problems[playing] = self._group_problems[groups]
-            options["problem"] = self._column_problems.copy()
-        observations, _ = self.venv.reset(seed=seed, options=options)
-        return self._kept(observations)
+    def _problems_of(self, columns: np.ndarray) -> np.ndarray | None:
+        """The problems (num_envs,) that ``columns`` start at; an idle one replays its problem."""
+        if self.n_problems is None:
+            return None
+        playing = columns & (self._roster.attempts != IDLE)
+        groups = self._roster.attempts[playing] // self.group_size
+        self._column_problems[playing] = self._group_problems[groups]
+        return self._column_problems
+
+    def _confirm_problems(self, infos: dict[str, Any]) -> None:
+        """Raise a ValueError unless each column names the problem that it was told to start."""
+        told = ColumnInfos(infos, self.num_envs)
+        for column, problem in enumerate(self._column_problems):
+            if "problem" not in told[column]:
+                raise ValueError(
+                    f"the env has n_problems={self.n_problems}, but its info does not name the "
+                    'problem: put its number into info["problem"] at every step (if n_problems '
+                    "means something else, give the attribute another name)"
+                )
+            if told[column]["problem"] != problem:
+                raise ValueError(
+                    f"column {column} was told to start problem {problem}, by reset(options="
+                    f"{{'problem': {problem}}}), but its info names problem "
+                    f"{told[column]['problem']}: the attempts of a group must share a problem"
+                )
+        self._problems_confirmed = True
 
 
 def group_env(env: gymnasium.Env | VectorEnv) -> GroupVecEnv:
     """Wrap one Gymnasium env (a single column) or a vector env as a :class:`GroupVecEnv`."""
     if isinstance(env, VectorEnv):
         return GroupVecEnv(env)
-    column = ColumnProblem(env, 0)
-    return GroupVecEnv(SyncVectorEnv([lambda: column], autoreset_mode=AutoresetMode.DISABLED))
+    return GroupVecEnv(EnvColumns([lambda: env]))
 
 
 def make_group_env(
@@ -172,6 +175,7 @@ def make_group_env(
     num_envs: int | None = None,
     max_episode_steps: int | None = None,
     seeded_problems: int | None = None,
+    wrappers: Sequence[EnvWrapper] = (),
     **env_kwargs: Any,
 ) -> GroupVecEnv:
     """Make the columns that play an iteration of any Gymnasium env.
@@ -189,6 +193,9 @@ def make_group_env(
     :param max_episode_steps: time limit of an episode, None for the one that the env came with
     :param seeded_problems: for an env without problems: so many starts, each shared by a group
         (:class:`pkpo_envs.SeededProblems`); None for one problem, all attempts being independent
+    :param wrappers: wrapper classes, or other functions from an env to an env, that are put around
+        the env of each column, the first one innermost; not with "native". A wrapper's arguments
+        are given by ``functools.partial``
     :param env_kwargs: arguments of the env's constructor. One that has a name from above goes into
         its registration: ``gymnasium.register(..., kwargs={"num_envs": 3})``
     :raises ValueError: if an argument is out of range, or the env cannot be vectorised so
@@ -203,6 +210,7 @@ def make_group_env(
         vectorization=vectorization,
         num_envs=num_envs,
         seeded_problems=seeded_problems,
+        wrappers=wrappers,
     )
     group = GroupVecEnv(venv)
     group.set_groups(n_groups, group_size)
@@ -214,10 +222,3 @@ def check_groups(n_groups: int, group_size: int) -> None:
     for name, value, bound in (("n_groups", n_groups, 1), ("group_size", group_size, 2)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < bound:
             raise ValueError(f"{name} must be an integer of at least {bound}, got {value!r}")
-
-
-def _column_seeds(venv: VectorEnv, seed: int) -> int | list[int]:
-    """Give every env of a list its own seed; consecutive numbers would repeat in the next run."""
-    if isinstance(venv, SyncVectorEnv | AsyncVectorEnv):
-        return stream(seed, "columns").generate_state(venv.num_envs).tolist()
-    return seed

@@ -1,9 +1,20 @@
 """The infos of a step, one dict for each column, built when they are read."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from pkpo_envs.env_columns import ListedInfos
+
+
+class Episodes(NamedTuple):
+    """What SB3's Monitor would report of the attempts that ended at a step."""
+
+    ended: np.ndarray  #: (num_envs,) bool, the columns whose attempt ended
+    returns: np.ndarray  #: (num_envs,) sums of rewards
+    lengths: np.ndarray  #: (num_envs,) int, steps
+    seconds: float  #: since the vector env was made
 
 
 class ColumnInfos(Sequence[dict[str, Any]]):
@@ -11,12 +22,12 @@ class ColumnInfos(Sequence[dict[str, Any]]):
 
     A thousand dicts that nobody reads would cost more than a step of a native vector env.
 
-    :param infos: Gymnasium's dict of arrays (num_envs, ...), ``_key`` being the mask of ``key``
+    :param infos: Gymnasium's dict of arrays (num_envs, ...), ``_key`` being the mask of ``key``,
+        or the :class:`~pkpo_envs.env_columns.ListedInfos` of columns
     :param ended: (num_envs,) bool, the columns whose episode ended
     :param last: their last observations, of all columns
     :param cut: (num_envs,) bool, whether an episode that ended was truncated
-    :param episodes: (num_envs,) bool, the columns whose attempt ended, and (num_envs,) each the
-        returns, lengths and seconds since the start that SB3's Monitor would report of them
+    :param episodes: the attempts that ended
     """
 
     def __init__(
@@ -26,15 +37,19 @@ class ColumnInfos(Sequence[dict[str, Any]]):
         ended: np.ndarray | None = None,
         last: Any = None,
         cut: np.ndarray | None = None,
-        episodes: tuple[np.ndarray, np.ndarray, np.ndarray, float] | None = None,
+        episodes: Episodes | None = None,
     ) -> None:
-        # Gymnasium's wrappers go on using their arrays, and a reset changes them.
-        self._infos, self._num_envs = _copied(infos), num_envs
+        self._infos, self._num_envs = copied(infos), num_envs
         self._ended, self._last, self._cut = ended, last, cut
         self._episodes = episodes
         self._built: dict[int, dict[str, Any]] = {}
-        #: whether the env itself reports the statistics of its episodes
-        self.reported = not {"episode", "is_success"}.isdisjoint(infos)
+
+    @property
+    def reported(self) -> bool:
+        """Whether the env itself may report the statistics of episodes."""
+        keys = {"episode", "is_success"}
+        listed = self._infos.columns if isinstance(self._infos, ListedInfos) else []
+        return any(not keys.isdisjoint(infos) for infos in (self._infos, *listed))
 
     def __len__(self) -> int:
         return self._num_envs
@@ -44,33 +59,54 @@ class ColumnInfos(Sequence[dict[str, Any]]):
             return [self[column] for column in range(*index.indices(self._num_envs))]
         column = range(self._num_envs)[index]
         if column not in self._built:
-            info = _column_info(self._infos, column)
-            if self._ended is not None and self._cut is not None and self._ended[column]:
-                info["terminal_observation"] = _row(self._last, column)
-                info["TimeLimit.truncated"] = bool(self._cut[column])
-            if self._episodes is not None and self._episodes[0][column]:
-                _, returns, lengths, seconds = self._episodes
-                episode = {"r": float(returns[column]), "l": int(lengths[column]), "t": seconds}
-                info.setdefault("episode", episode)
-            self._built[column] = info
+            self._built[column] = self._build(column)
         return self._built[column]
 
+    def _build(self, column: int) -> dict[str, Any]:
+        info = column_info(self._infos, column)
+        if self._ended is None or self._cut is None or not self._ended[column]:
+            return info
+        info["terminal_observation"] = _row(self._last, column)
+        info["TimeLimit.truncated"] = bool(self._cut[column])
+        if is_episode(info.get("episode")):
+            return info
+        # SB3 reads the key at the end of an episode. Its Monitor replaces what an env has there.
+        info.pop("episode", None)
+        if self._episodes is not None and self._episodes.ended[column]:
+            info["episode"] = {
+                "r": float(self._episodes.returns[column]),
+                "l": int(self._episodes.lengths[column]),
+                "t": self._episodes.seconds,
+            }
+        return info
 
-def _copied(infos: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: _copied(values) if isinstance(values, dict) else np.copy(values)
+
+def is_episode(entry: Any) -> bool:
+    """Whether an ``info["episode"]`` is a Monitor's: the return "r" and the length "l"."""
+    return isinstance(entry, dict) and {"r", "l"} <= entry.keys()
+
+
+def copied(infos: dict[str, Any]) -> dict[str, Any]:
+    """The infos in arrays of their own: wrappers go on using theirs, and a reset changes them."""
+    arrays = {
+        key: copied(values) if isinstance(values, dict) else np.copy(values)
         for key, values in infos.items()
     }
+    if not isinstance(infos, ListedInfos):
+        return arrays
+    listed = ListedInfos(infos.columns)
+    listed.update(arrays)
+    return listed
 
 
-def _column_info(infos: dict[str, Any], column: int) -> dict[str, Any]:
-    """One column's entries of Gymnasium's dict of arrays, where the mask ``_key`` has it."""
-    info: dict[str, Any] = {}
+def column_info(infos: dict[str, Any], column: int) -> dict[str, Any]:
+    """One column's own info, and its entries of arrays, where the mask ``_key`` has it."""
+    info = dict(infos.columns[column]) if isinstance(infos, ListedInfos) else {}
     for key, values in infos.items():
         if key.startswith("_") and key[1:] in infos:
             continue
         if f"_{key}" not in infos or infos[f"_{key}"][column]:
-            info[key] = _column_info(values, column) if isinstance(values, dict) else values[column]
+            info[key] = column_info(values, column) if isinstance(values, dict) else values[column]
     return info
 
 

@@ -528,8 +528,7 @@ def test_an_async_vector_env_works_with_problems_and_without():
     assert env.n_problems is None
     env.reset()
     assert env.step(np.zeros(2, int))[0].shape == (2, 4)
-    with pytest.raises(ValueError, match=r"share 'render_mode'.*indices=None"):
-        env.env_method("render_mode", indices=[0])
+    assert env.env_method("has_wrapper_attr", "tau", indices=[1]) == [True]
     env.close()
 
     def column(i: int):

@@ -194,8 +194,14 @@ def test_options_of_a_reset_reach_the_columns_of_groups(vectorization):
     observations = env.reset()
     assert ((observations >= 0.2) & (observations <= 0.21)).all()
     assert (env.reset() < 0.06).all()  # they are for one reset
-    env.set_options([{"low": 0.1 * i} for i in range(4)])
-    with pytest.raises(ValueError, match="share the options of a reset"):
+    env.set_options([{"low": i, "high": i + 0.5} for i in range(4)])
+    if vectorization == "native":
+        with pytest.raises(ValueError, match="share the options of a reset"):
+            env.reset()
+    else:
+        assert np.floor(env.reset()).tolist() == [[i] * 4 for i in range(4)]
+    env.set_options([{}] * 3)
+    with pytest.raises(ValueError, match=r"set_options\(\) got 3 dicts for 4 columns"):
         env.reset()
 
 
