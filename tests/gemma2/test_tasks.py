@@ -16,8 +16,10 @@ from pkpo_sandbox.gemma2.models import PretrainedGemma2, TinyGemma2, number_toke
 from pkpo_sandbox.gemma2.tasks import DataPaths, within_context
 from pkpo_sandbox.gemma2.tasks.arc import ArcTask, last_grid, written
 from pkpo_sandbox.gemma2.tasks.factor import FactorTask, prime_factors
-from pkpo_sandbox.gemma2.tasks.math import MathTask, is_equivalent, last_boxed
+from pkpo_sandbox.gemma2.tasks.grading import is_equivalent
+from pkpo_sandbox.gemma2.tasks.math import MathTask, last_boxed
 from pkpo_sandbox.gemma2.tasks.verifier import Verifier
+from tests.gemma2.hostile import slow_or_deadly
 
 REAL = PretrainedGemma2("google/gemma-2-2b-it")
 
@@ -177,27 +179,6 @@ def test_math_prefers_the_column_answer(tmp_path):
     assert train["gold"] == ["33", "204"]
 
 
-@pytest.mark.parametrize(
-    ("gold", "answer", "score"),
-    [
-        ("\\frac12", "0.5", 1),
-        ("\\frac12", "\\frac{2}{4}", 1),
-        ("2\\sqrt{2}", "\\sqrt{8}", 1),
-        ("x+1", "1+x", 1),
-        ("\\{1,2\\}", "\\{2,1\\}", 1),
-        ("12", "13", 0),
-        ("12", "", 0),
-        ("12", "\\frac{", 0),
-        ("50\\%", "50", 1),
-        ("50\\%", "50\\ %", 1),
-        ("12.5\\%", "\\frac{25}{2}", 1),
-        ("50\\%", "0.5", 0),
-    ],
-)
-def test_equivalent_answers(gold, answer, score):
-    assert is_equivalent(gold, answer) == score
-
-
 @pytest.mark.slow
 def test_math_rewards_texts_and_messages_and_no_answer_stalls_them():
     task = MathTask(workers=2, seconds=2.0)
@@ -220,23 +201,6 @@ def test_math_rewards_texts_and_messages_and_no_answer_stalls_them():
         assert task.reward([""] * 6, messages, gold=gold) == expected
     finally:
         task.verifier.close()
-
-
-def slow_or_deadly(gold: str, answer: str) -> float:
-    """For the verifier: an answer says what happens to its worker."""
-    if answer == "sleep":
-        time.sleep(60)
-    while answer == "spin":
-        pass
-    if answer == "die":
-        import os
-
-        os._exit(1)
-    if answer == "memory":
-        return float(len(bytearray(8 * 2**30)))
-    if answer == "raise":
-        raise RuntimeError("as told")
-    return float(gold == answer)
 
 
 @pytest.mark.slow
@@ -349,7 +313,7 @@ def test_a_file_that_is_no_puzzle_is_named(puzzle, message, tmp_path):
 def test_missing_data_and_a_model_that_cannot_read_are_refused(task, tmp_path):
     with pytest.raises(ValueError, match=r"needs data\.path="):
         task.check(DataPaths(), REAL)
-    with pytest.raises(ValueError, match="nor"):
+    with pytest.raises(ValueError, match="nowhere is neither a folder with"):
         task.check(DataPaths(str(tmp_path / "nowhere")), REAL)
     with pytest.raises(ValueError, match="reads numbers only"):
         task.check(DataPaths(str(tmp_path)), TinyGemma2())

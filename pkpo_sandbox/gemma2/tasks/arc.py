@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pkpo_sandbox.gemma2.models import TinyGemma2
 from pkpo_sandbox.gemma2.tasks import DataPaths, Task, text, worded
+from pkpo_sandbox.gemma2.tasks.files import data_files, read_text
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -46,7 +47,7 @@ class ArcTask(Task):
                 "task=arc needs data.path=..., the folder data/training of ARC-AGI-1 with its .json"
             )
         for path in filter(None, (data.path, data.eval_path)):
-            _files(path)
+            data_files(path, ".json")
 
     def load(self, data: DataPaths) -> "tuple[Dataset, Dataset | None]":
         return self._read(data.path), self._read(data.eval_path) if data.eval_path else None
@@ -62,7 +63,7 @@ class ArcTask(Task):
         from datasets import Dataset
 
         rows = []
-        for file in _files(path):
+        for file in data_files(path, ".json"):
             puzzle = _puzzle(file)
             for number, test in enumerate(puzzle["test"]):
                 prompt = worded(_words(puzzle["train"], test["input"]), self.conversational)
@@ -100,7 +101,7 @@ def _words(examples: list[dict[str, Grid]], test: Grid) -> str:
 def _puzzle(file: Path) -> dict[str, list[dict[str, Grid]]]:
     """A puzzle, or a ValueError that names the file and what is wrong with it."""
     try:
-        puzzle = json.loads(file.read_text(encoding="utf-8"))
+        puzzle = json.loads(read_text(file))
         grids = [
             pair[side]
             for part in ("train", "test")
@@ -109,7 +110,8 @@ def _puzzle(file: Path) -> dict[str, list[dict[str, Grid]]]:
         ]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{file} is no ARC puzzle with train and test pairs of input and output: {error!r}"
+            f"{file} is no ARC puzzle with train and test pairs of input and output ({error!r}): "
+            "give data/training of ARC-AGI-1, a file for each puzzle"
         ) from None
     for grid in grids:
         if not _is_grid(grid):
@@ -128,13 +130,3 @@ def _is_grid(grid: Any) -> bool:
     cells = [cell for row in grid for cell in row]
     same_width = len({len(row) for row in grid}) == 1
     return same_width and all(type(cell) is int and 0 <= cell <= 9 for cell in cells)
-
-
-def _files(path: str) -> list[Path]:
-    """The puzzles of a folder, or the one that a path names."""
-    place = Path(path).expanduser()
-    files = sorted(place.glob("*.json")) if place.is_dir() else [place]
-    files = [file for file in files if file.suffix == ".json" and file.is_file()]
-    if not files:
-        raise ValueError(f"{path} is neither a folder with .json puzzles nor one such file")
-    return files

@@ -1,21 +1,22 @@
 # pyright: reportMissingImports=false
-# (math-verify and datasets come with an optional extra: types are checked where it is installed.)
+# (datasets comes with an optional extra: types are checked where it is installed.)
 """MATH: problems with one final answer, scored by computer algebra (arXiv 2103.03874)."""
 
-import logging
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pkpo_sandbox.gemma2.models import TinyGemma2
 from pkpo_sandbox.gemma2.tasks import DataPaths, Task, text, worded
+from pkpo_sandbox.gemma2.tasks.files import data_files, read_rows
+from pkpo_sandbox.gemma2.tasks.grading import is_equivalent
 from pkpo_sandbox.gemma2.tasks.verifier import Verifier
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+SUFFIXES = (".parquet", ".jsonl")
 _BOX = re.compile(r"\\(?:boxed|fbox)(?:\s*\{|\s+(?=[^\s{]))")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace is none
 INSTRUCTION = "Solve this problem step by step. Put the final answer into \\boxed{}.\n\n"
@@ -46,7 +47,7 @@ class MathTask(Task):
                 "and solution or answer, or a folder of such files"
             )
         for path in filter(None, (data.path, data.eval_path)):
-            _files(path)
+            data_files(path, *SUFFIXES)
 
     def load(self, data: DataPaths) -> "tuple[Dataset, Dataset | None]":
         return self._read(data.path), self._read(data.eval_path) if data.eval_path else None
@@ -71,37 +72,33 @@ class MathTask(Task):
 
     def _read(self, path: Any) -> "Dataset":
         """Rows with prompt, gold and, where the file has them, level and type."""
-        import pandas as pd  # not above: the processes that score import this module
         from datasets import Dataset
 
-        tables = [
-            pd.read_parquet(file)
-            if file.suffix == ".parquet"
-            else pd.read_json(file, lines=True, dtype=False)  # type: ignore[arg-type]
-            for file in _files(path)
-        ]
-        table = pd.concat(tables, ignore_index=True)
-        if "problem" not in table or not {"solution", "answer"} & set(table.columns):
-            raise ValueError(
-                f"{path} has the columns {', '.join(table.columns)}, but problem and one of "
-                "solution, answer are needed"
-            )
-        rows = []
-        for row in table.to_dict("records"):
-            answer = row.get("answer")
-            known = isinstance(answer, str | int | float) and answer == answer  # nan is not
-            gold = str(answer).strip() if known else None
-            if not gold:
-                gold = last_boxed(str(row.get("solution", "")))
-            if gold:
-                extra = {name: str(row[name]) for name in ("level", "type") if name in row}
-                prompt = worded(INSTRUCTION + str(row["problem"]), self.conversational)
-                rows.append({"prompt": prompt, "gold": gold, **extra})
-        if dropped := len(table) - len(rows):
-            print(f"{path}: dropped {dropped} of {len(table)} problems, which have no answer")
+        rows, n_rows = [], 0
+        for file in data_files(path, *SUFFIXES):
+            for number, row in enumerate(read_rows(file), start=1):
+                n_rows += 1
+                if not isinstance(row.get("problem"), str) or not {"solution", "answer"} & set(row):
+                    raise ValueError(
+                        f"{file}, row {number} has the columns {', '.join(row)}, but the text "
+                        "problem and one of solution, answer are needed: is it MATH?"
+                    )
+                if gold := _gold(row):
+                    extra = {name: str(row[name]) for name in ("level", "type") if name in row}
+                    prompt = worded(INSTRUCTION + row["problem"], self.conversational)
+                    rows.append({"prompt": prompt, "gold": gold, **extra})
+        if dropped := n_rows - len(rows):
+            print(f"{path}: dropped {dropped} of {n_rows} problems, which have no answer")
         if not rows:
             raise ValueError(f"{path} has no problem with an answer: is it MATH?")
         return Dataset.from_list(rows)
+
+
+def _gold(row: dict[str, Any]) -> str | None:
+    """The right answer of a row: its answer, or the last box of its solution."""
+    answer = row.get("answer")
+    known = isinstance(answer, str | int | float) and answer == answer  # nan is not
+    return (str(answer).strip() if known else None) or last_boxed(str(row.get("solution", "")))
 
 
 def last_boxed(answer: str) -> str | None:
@@ -121,33 +118,3 @@ def last_boxed(answer: str) -> str | None:
         if depth == 0:
             return rest[: token.start()].strip()
     return None
-
-
-def is_equivalent(gold: str, answer: str) -> float:
-    """1 if two LaTeX expressions mean the same by math-verify, else 0. Not symmetric: gold first.
-
-    It may take forever; it runs in a process of :class:`Verifier`, which ends it.
-    """
-    from math_verify import LatexExtractionConfig, parse, verify
-
-    # It would warn that its own timeouts, by signal.alarm, are off.
-    logging.getLogger("math_verify").setLevel(logging.ERROR)
-    # It cannot read 50\%, which as in MATH's own grading is worth what 50 is.
-    gold, answer = (re.sub(r"\\?%", "", latex).rstrip("\\ ") for latex in (gold, answer))
-    if gold == answer:
-        return 1.0
-    wanted, given = (
-        parse(f"\\boxed{{{latex}}}", [LatexExtractionConfig()], parsing_timeout=None)  # type: ignore[arg-type]
-        for latex in (gold, answer)
-    )
-    return float(verify(wanted, given, timeout_seconds=None))
-
-
-def _files(path: str) -> list[Path]:
-    """The data files of a path, a file or a folder."""
-    place = Path(path).expanduser()
-    files = sorted(place.iterdir()) if place.is_dir() else [place]
-    files = [file for file in files if file.suffix in (".parquet", ".jsonl") and file.is_file()]
-    if not files:
-        raise ValueError(f"{path} is no .parquet or .jsonl file, nor a folder with such files")
-    return files
