@@ -17,7 +17,7 @@ import gymnasium
 
 import pkpo_envs
 import pkpo_sandbox
-from pkpo_sandbox.figures import command as figures
+from pkpo_sandbox.figures.gallery import figure_module, figure_names, primary_config
 
 FIELD = re.compile(r"\s*(:\w+[^:]*:|#\.|[-*] |\d+\. )")  # a field or an item of a list
 SECTION = re.compile(r"(Args|Returns|Yields|Raises|Note|Notes|Example|Examples):\s*$")
@@ -48,10 +48,10 @@ def gallery() -> Iterator[tuple[str, str]]:
     """Every figure of ``figures/`` under the sentence that its module says it shows."""
     text = "# Gallery\n\nThe numbers behind each figure are beside it, in `figures/*.csv`.\n"
     root = Path(pkpo_sandbox.__file__).parents[1] / "figures"
-    for name in figures.names():
+    for name in figure_names():
         if (root / f"{name}.png").exists():
-            module = figures.module(name)
-            command = f"pkpo-{getattr(module, 'APP', 'train')} experiment={name}"
+            module = figure_module(name)
+            command = f"pkpo-{primary_config(name)} experiment={name}"
             text += f"\n## {name}\n\n{first_paragraph(module.__name__)}\n\n"
             text += f"![{name}](../../figures/{name}.png)\n\n"
             text += f"```bash\n{command} && pkpo-figures {name}\n```\n"

@@ -1,69 +1,48 @@
-"""``pkpo-figures``: draw the figures of finished experiments.
+"""``pkpo-figures``: draw the figures of finished experiments, and say whether their claims hold.
 
-One module is one figure, named after its experiment in ``conf/experiment/``. It has
-
-- ``table(runs)``: the numbers of the figure from the experiment's runs, a tidy DataFrame,
-- ``draw(table)``: a matplotlib figure of that table, and
-- ``APP``, if another command than ``pkpo-train`` runs the experiment: its primary config.
-
-A figure of your own is such a module anywhere, for the runs in ``runs/<its last name>``:
-``pkpo-figures my_package.my_figure``.
+A figure is a module of :mod:`pkpo_sandbox.figures.gallery`. A figure of your own is such a module
+anywhere, for the runs in ``runs/<its last name>``: ``pkpo-figures my_package.my_figure``.
 """
 
 import argparse
 import os
-import pkgutil
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 import pkpo_sandbox.runs.train  # noqa: F401, Hydra then knows the schema of its configs
-from pkpo_sandbox.figures import gallery, plotting
+from pkpo_sandbox.figures import plotting, verdict
+from pkpo_sandbox.figures.gallery import figure_module, figure_names, primary_config
 from pkpo_sandbox.runs.folder import SUMMARY
 from pkpo_sandbox.runs.naming import sweep_folders
 from pkpo_sandbox.runs.tables import read_runs
 
-
-def names() -> list[str]:
-    """The figures of this package."""
-    return sorted(module.name for module in pkgutil.iter_modules(gallery.__path__))
+EXPECTED = (ValueError, ImportError, OSError, HydraException, OmegaConfBaseException)
 
 
-def module(name: str) -> Any:
-    """The module that draws a figure: one of :func:`names`, or the full name of your own.
+def run_folders(name: str, runs: Path, overrides: Sequence[str] = ()) -> list[Path]:
+    """Where in ``runs`` the runs of a figure's experiment lie, finished or not.
 
+    :param overrides: as they were given to the sweep; of a figure of your own, which takes what is
+        in its folder, they are not used
     :raises ValueError: if there is no such figure
     """
-    known = names()
-    if name not in known and ("." not in name or not all(map(str.isidentifier, name.split(".")))):
-        raise ValueError(f"no figure {name!r}: choose from {', '.join(known)}, or name a module")
-    found = import_module(f"{gallery.__name__}.{name}" if name in known else name)
-    if not (hasattr(found, "table") and hasattr(found, "draw")):
-        raise ValueError(f"{name} draws no figure: it has no functions table(runs) and draw(table)")
-    return found
-
-
-def folders(name: str, runs: Path, overrides: Sequence[str] = ()) -> list[Path]:
-    """Where in ``runs`` the runs of a figure's experiment lie, finished or not."""
-    figure = module(name)
-    if name not in names():
+    if name not in figure_names():
+        figure_module(name)
         return [path.parent for path in sorted((runs / name.rpartition(".")[2]).rglob(SUMMARY))]
-    app = getattr(figure, "APP", "train")
-    return [runs / folder for folder in sweep_folders(name, overrides, app)]
+    return [runs / folder for folder in sweep_folders(name, overrides, primary_config(name))]
 
 
-def make(name: str, finished: pd.DataFrame, output: Path) -> list[Path]:
+def draw_figure(name: str, finished: pd.DataFrame, output: Path) -> list[Path]:
     """Draw one figure from the finished runs of its experiment, and write it to ``output``.
 
     :raises ValueError: if there is no such figure, or the runs do not match
     """
-    figure = module(name)
+    figure = figure_module(name)
     table: pd.DataFrame = figure.table(finished)
     with plotting.style():
         return plotting.save(figure.draw(table), table, output, name.rpartition(".")[2])
@@ -71,21 +50,49 @@ def make(name: str, finished: pd.DataFrame, output: Path) -> list[Path]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draw the figures of finished experiments.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names())}, or all")
+    known = ", ".join(figure_names())
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {known}, or all")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs")
-    parser.add_argument("--output", type=Path, default=Path("figures"), help="where to write")
+    parser.add_argument("--output", type=Path, help="where to write (default: RUNS/figures)")
     parser.add_argument(
         "--overrides", nargs="*", default=[], help="as they were given to the sweep"
     )
+    parser.add_argument(
+        "--verdict",
+        nargs="?",
+        type=Path,
+        const=Path("figures"),
+        metavar="COMMITTED",
+        help="compare with the figures in this folder (default: figures), write OUTPUT/claims.json,"
+        " and exit with 1 if a claim about them does not hold",
+    )
     arguments = parser.parse_args()
     sys.path.insert(0, os.getcwd())  # for a figure of one's own
-    for name in arguments.names or names():
+    output = arguments.output or arguments.runs / "figures"
+    if arguments.verdict is not None and arguments.verdict.resolve() == output.resolve():
+        sys.exit(f"pkpo-figures: {output} holds the committed figures: choose another --output")
+    drawn = []
+    for name in arguments.names or figure_names():
         try:
-            lie = folders(name, arguments.runs, arguments.overrides)
-            if not arguments.names and not any(folder.exists() for folder in lie):
+            folders = run_folders(name, arguments.runs, arguments.overrides)
+            if not arguments.names and not any(folder.exists() for folder in folders):
                 print(f"{name}: its experiment has not been run", flush=True)
                 continue
-            paths = make(name, read_runs(lie), arguments.output)
-        except (ValueError, ImportError, OSError, HydraException, OmegaConfBaseException) as error:
+            paths = draw_figure(name, read_runs(folders), output)
+        except EXPECTED as error:
             sys.exit(f"pkpo-figures {name}: {' '.join(str(error).split())}")
         print(", ".join(map(str, paths)), flush=True)
+        drawn.append(name)
+    if arguments.verdict is not None:
+        sys.exit(judge(drawn, arguments.verdict, output))
+
+
+def judge(names: Sequence[str], committed: Path, output: Path) -> str | int:
+    """Print and write the verdict; what the command exits with."""
+    try:
+        verdicts = list(verdict.compare_folders(names, committed, output))
+        verdict.write_json(verdicts, output / "claims.json")
+    except EXPECTED as error:
+        return f"pkpo-figures --verdict: {' '.join(str(error).split())}"
+    verdict.print_table(verdicts)
+    return 0 if verdict.all_hold(verdicts) else 1

@@ -1,6 +1,6 @@
 """What all figures share: the style, seeds as an estimate with an interval, the files.
 
-Nothing here simulates or shows; the figures themselves are in :mod:`pkpo_sandbox.figures.command`.
+Nothing here simulates or shows; the figures themselves are in :mod:`pkpo_sandbox.figures.gallery`.
 """
 
 from collections.abc import Iterator, Sequence

@@ -311,10 +311,10 @@ def test_the_experiment_sweeps_and_its_figure_is_drawn(tmp_path):
     sweep = ["experiment=gemma2_factor", "seed=0", *SHORT]
     result = pkpo_gemma2(*sweep, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    from pkpo_sandbox.figures import command as figures
+    from pkpo_sandbox.figures.command import draw_figure, run_folders
 
-    folders = figures.folders("gemma2_factor", tmp_path / "runs", sweep[1:])
-    paths = figures.make("gemma2_factor", read_runs(folders), tmp_path / "out")
+    folders = run_folders("gemma2_factor", tmp_path / "runs", sweep[1:])
+    paths = draw_figure("gemma2_factor", read_runs(folders), tmp_path / "out")
     table = pd.read_csv(paths[-1])
     assert table["update"].tolist() == [0, 1, 2] * 4
     assert table["k"].tolist() == [1, 1, 1, 4, 4, 4, 8, 8, 8, 8, 8, 1]

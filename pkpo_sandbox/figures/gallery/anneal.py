@@ -4,6 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pkpo_sandbox.figures import plotting
+from pkpo_sandbox.figures.claims import Claim, by_seed, ordering, seed_means
 from pkpo_sandbox.figures.gallery.unblock import LABELS, LOGGED
 from pkpo_sandbox.runs.tables import complete_sweep, curves
 
@@ -26,6 +27,33 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
     runs = complete_sweep(runs, "schedule")
     keys = {"schedule": "config.schedule", "seed": "config.seed"}
     return curves(runs, {**LOGGED, "k": "train/k"}, keys).astype({"k": int})
+
+
+def claims(table: pd.DataFrame) -> list[Claim]:
+    """What the README says of this figure."""
+    last = table[table["update"] == table["update"].max()]
+    one = dict(zip(SCHEDULES, by_seed(last, "schedule", SCHEDULES, "pass_at_1"), strict=True))
+    eight = dict(zip(SCHEDULES, by_seed(last, "schedule", SCHEDULES, "pass_at_8"), strict=True))
+    shown_order = ("8 then 1", "8 to 1 linearly", "k = 8", "k = 1")
+    paper = "k = 8, then 1, lifts pass@k without losing pass@1"
+    return [
+        seed_means(
+            "pass@1 and pass@8: 8 then 1 {:.4f}, {}; 8 to 1 linearly {:.4f}, {}; "
+            "k = 8 throughout {}, {}; k = 1 {}, {}",
+            [sample for name in shown_order for sample in (one[name], eight[name])],
+            paper=paper,
+        ),
+        seed_means("annealed from 8 to 1, PKPO reaches {:.4f}", [one["8 then 1"]], paper=paper),
+        ordering(
+            "Annealing k gets both",
+            [
+                pair
+                for name in ("8 then 1", "8 to 1 linearly")
+                for pair in ((one[name], one["k = 8"]), (eight[name], eight["k = 1"]))
+            ],
+            paper=paper,
+        ),
+    ]
 
 
 def draw(table: pd.DataFrame) -> Figure:

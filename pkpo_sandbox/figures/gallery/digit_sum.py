@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from pkpo_envs.digit_sum import DigitSumEnv
 from pkpo_sandbox.figures import plotting
+from pkpo_sandbox.figures.claims import Claim, by_seed, exact, ordering, seed_means
 from pkpo_sandbox.figures.gallery.anneal import schedule
 from pkpo_sandbox.runs.tables import complete_sweep, curves
 
@@ -23,6 +24,7 @@ LABELS = {
     "solved": "targets ever reached",
     "entropy": "entropy of a digit (nats)",
 }
+FEW = 10  # solutions of a target that has few
 SCHEDULES = ("k = 1", "k = 4", "k = 8", "8 then 1")
 
 
@@ -55,6 +57,35 @@ def by_target(run: dict) -> pd.DataFrame:
             "n_solutions": solutions,
         }
     )
+
+
+def claims(table: pd.DataFrame) -> list[Claim]:
+    """What the README says of this figure."""
+    means, targets = table[table["target"].isna()], table[table["target"].notna()]
+    last = means[means["update"] == means["update"].max()]
+    one = by_seed(last, "schedule", SCHEDULES, "pass_at_1")
+    eight = by_seed(last, "schedule", SCHEDULES, "pass_at_8")
+    of_k_1 = targets[targets["schedule"] == "k = 1"]
+    rare = of_k_1["n_solutions"] <= FEW
+    few, many = (rows.groupby("seed")["pass_at_1"].mean() for rows in (of_k_1[rare], of_k_1[~rare]))
+    solutions = targets.groupby("target")["n_solutions"].first()
+    return [
+        seed_means(
+            "; ".join(f"{name} {{}}, {{}}" for name in SCHEDULES),
+            [sample for pair in zip(one, eight, strict=True) for sample in pair],
+            paper="k = 8, then 1, lifts pass@k without losing pass@1",
+        ),
+        ordering(
+            "Training for pass@1 stalls on targets with few solutions",
+            [(many.to_numpy(), few.to_numpy())],
+            paper="pass@1 training stalls where pass@k does not",
+        ),
+        ordering(
+            "8 then 1 learns more of them and ends with the better first attempt",
+            [(eight[-1], eight[0]), (one[-1], one[0])],
+        ),
+        exact("targets in the middle have up to {:.0f} solutions", [solutions.max()]),
+    ]
 
 
 def draw(table: pd.DataFrame) -> Figure:

@@ -4,12 +4,22 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pkpo_sandbox.figures import plotting
+from pkpo_sandbox.figures.claims import Claim, by_seed, ordering
 from pkpo_sandbox.figures.gallery.tuning import LABELS, chosen, final_values, with_scores
 
 
 def table(runs: pd.DataFrame) -> pd.DataFrame:
     """Columns ent_coef, learning_rate, seed, pass_at_1, pass_at_8, solved, score."""
     return with_scores(final_values(runs)).drop(columns="objective")
+
+
+def claims(table: pd.DataFrame) -> list[Claim]:
+    """What the README says of this figure: a pair for each learning rate."""
+    pairs = []
+    for _, rows in table.groupby("learning_rate"):
+        large, small = by_seed(rows, "ent_coef", [0.03, 0.001], "score")
+        pairs.append((large, small))
+    return [ordering("A coefficient of 0.03 suits all three learning rates, 0.001 none", pairs)]
 
 
 def draw(table: pd.DataFrame) -> Figure:

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pkpo_sandbox.figures import plotting
+from pkpo_sandbox.figures.claims import Claim, by_seed, ordering, seed_means
 from pkpo_sandbox.gemma2.app import CONFIG
 from pkpo_sandbox.runs.tables import complete_sweep, curves
 
@@ -29,6 +30,14 @@ PANELS = {
     "entropy": "answer's entropy (nats)",
 }
 ANNEALED = "8 then 1"
+SETTINGS = ("1", "4", "8", ANNEALED)
+README = {  # the rows of its table, and how their numbers are written
+    "all_at_1": ("pass@1, all", "{}"),
+    "hard_at_1": ("pass@1, hard", "{}"),
+    "hard_at_8": ("pass@8, hard", "{}"),
+    "solved": ("ever solved", "{}"),
+    "entropy": ("entropy (nats)", "{:.2f}"),
+}
 CAPTION = (
     "A tiny Gemma-2 names prime factors: exact values, mean and 95 % of the seeds\n"
     "The skewed warm-up and shared weights make k = 1 stall: a mechanism, no gain on language tasks"
@@ -61,6 +70,41 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
     table["k"] = table["k"].bfill().astype(int)  # before the first update, the k of the first
     table["solved"] = table["solved"].fillna(0.0)
     return table[COLUMNS]
+
+
+def claims(table: pd.DataFrame) -> list[Claim]:
+    """What the README says of this figure. A setting has 3 seeds."""
+    setting = table["k"].astype(str).where(table["schedule"] == "constant", ANNEALED)
+    table = table.assign(setting=setting)
+    start = table[(table["update"] == 0) & (table["setting"] == "1")]
+    last = table[table["update"] == table["update"].max()]
+    samples = {
+        column: [start[column].to_numpy(), *by_seed(last, "setting", SETTINGS, column)]
+        for column in README
+    }
+    rows = [
+        seed_means(
+            f"| {row} | " + " | ".join([digits] * 5) + " |",
+            samples[column],
+            few=True,
+            about=f"{row}: after the warm-up, then k = 1, 4, 8, and 8 then 1",
+        )
+        for column, (row, digits) in README.items()
+    ]
+    hard, one = samples["hard_at_8"], samples["all_at_1"]
+    return [
+        *rows,
+        ordering(
+            "The skewed warm-up and the weights that all prompts share make the stall of k = 1",
+            [(hard[0], hard[1]), (hard[2], hard[1]), (hard[3], hard[1])],
+            paper="pass@1 training stalls where pass@k does not",
+        ),
+        ordering(
+            "8, then 1, ends with the best first attempt",
+            [(one[4], other) for other in one[:4]],
+            paper="k = 8, then 1, lifts pass@k without losing pass@1",
+        ),
+    ]
 
 
 def draw(table: pd.DataFrame) -> Figure:

@@ -7,6 +7,7 @@ from scipy.stats import norm
 
 from pkpo_envs.cliff_1d import Cliff1DEnv
 from pkpo_sandbox.figures import plotting
+from pkpo_sandbox.figures.claims import Claim, by_seed, exact, least, ordering, seed_means
 from pkpo_sandbox.runs.tables import complete_sweep
 
 STD = 0.1  # of the policy, fixed by conf/env/cliff_1d.yaml
@@ -26,6 +27,29 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
         }
         rows.append({"k": k, "seed": run["config.seed"], **exact})
     return pd.DataFrame(rows)
+
+
+def claims(table: pd.DataFrame) -> list[Claim]:
+    """What the README says of this figure."""
+    ks = sorted(table["k"].unique())
+    thetas = by_seed(table, "k", ks, "theta")
+    stars = table.groupby("k")["theta_star"].first()
+    shares = table.assign(share=100 * table["max_at_k"] / table["max_at_k_star"])
+    paper = "k = 1 stays away from the cliff, larger k moves toward it"
+    return [
+        seed_means("θ = {}, {}, {}, {}, {} for k = 1, 2, 4, 8, 16", thetas, paper=paper),
+        exact("exact optima {}, {}, {}, {}, {}", stars.to_list(), paper=paper),
+        ordering(
+            "The larger k, the more risk a policy takes",
+            list(zip(thetas[1:], thetas, strict=False)),
+            paper=paper,
+        ),
+        least(
+            "{:.2f} % on the cliff, in every one of 80 runs",
+            by_seed(shares, "k", ks, "share"),
+            paper="PKPO maximises max@k for any k ≤ n",
+        ),
+    ]
 
 
 def draw(table: pd.DataFrame) -> Figure:

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from pkpo_envs.bandit import BanditEnv
 from pkpo_sandbox.figures import plotting
+from pkpo_sandbox.figures.claims import Claim, by_seed, least, ordering
 from pkpo_sandbox.runs.tables import complete_sweep
 
 BANDIT = BanditEnv()  # the default arms, whose exact values the second panel needs
@@ -32,6 +33,28 @@ def values(table: pd.DataFrame, column: str) -> pd.DataFrame:
     runs = policies.index.to_frame(index=False)
     pairs = zip(policies.to_numpy(), runs["k"], strict=True)
     return runs.assign(max_at_k=[BANDIT.max_at_k(policy, k) for policy, k in pairs])
+
+
+def claims(table: pd.DataFrame) -> list[Claim]:
+    """What the README says of this figure."""
+    ks = sorted(table["k"].unique())
+    learned, best = values(table, "probability"), values(table, "probability_star")
+    shares = learned.assign(share=100 * learned["max_at_k"] / best["max_at_k"])
+    safe, _, long_shot = (table[table["arm"] == arm] for arm in range(3))
+    (at_1,) = by_seed(safe, "k", [1], "probability")
+    (at_16,) = by_seed(long_shot, "k", [16], "probability")
+    second = table.groupby(["k", "seed"])["probability"].nlargest(2).groupby(["k", "seed"]).last()
+    mixed = by_seed(second.reset_index(), "k", [2, 4, 8], "probability")
+    return [
+        least(
+            "at least {:.2f} % of the best possible max@k on the bandit",
+            by_seed(shares, "k", ks, "share"),
+            paper="PKPO maximises max@k for any k ≤ n",
+        ),
+        ordering("The best policy for one attempt takes the safe arm", [(at_1, 1 - at_1)]),
+        ordering("for 16 attempts mostly the long shot", [(at_16, 1 - at_16)]),
+        ordering("for those in between a mixture", [(sample, 0 * sample) for sample in mixed]),
+    ]
 
 
 def draw(table: pd.DataFrame) -> Figure:

@@ -1,15 +1,40 @@
 """Who gets the credit: k = 1 rewards every attempt above the mean, a larger k the best ones."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from pkpo_sandbox.figures import plotting
+from pkpo_sandbox.figures.claims import Claim, exact
 from pkpo_sandbox.runs.tables import measurements
 
 
 def table(runs: pd.DataFrame) -> pd.DataFrame:
     """Columns reward, k, rank, value, weight; rank 1 is the worst attempt of the group."""
     return measurements(runs)
+
+
+def claims(table: pd.DataFrame) -> list[Claim]:
+    """What the README says of this figure. Nothing in it is left to chance."""
+    even = table[table["reward"] == "continuous"]
+    first, larger = even[even["k"] == 1], even[even["k"] >= 2]
+    sides = np.sign(first["value"] - first["value"].mean())
+    lowest = larger[larger["rank"] < larger["k"]]["weight"]
+    others = even[(even["k"] == 16) & (even["rank"] < 16)]["weight"]
+    binary = table[(table["reward"] == "binary") & (table["k"] == 16)]["weight"]
+    return [
+        exact(
+            "At k = 1 every attempt above the mean is reinforced and every one below it is "
+            "suppressed",
+            [(np.sign(first["weight"]) == sides).mean()],
+        ),
+        exact(
+            "no weight below 0 for k ≥ 2, exactly 0 for the lowest k − 1 ranks",
+            [larger["weight"].lt(0).sum(), lowest.abs().max()],
+        ),
+        exact("at k = 16 only the best attempt counts", [others.abs().max()]),
+        exact("with 4 of 16 correct, k = 16 gives no weight", [binary.abs().max()]),
+    ]
 
 
 def draw(table: pd.DataFrame) -> Figure:

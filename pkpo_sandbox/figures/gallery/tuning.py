@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pkpo_sandbox.figures import plotting
+from pkpo_sandbox.figures.claims import Claim, ordering
 from pkpo_sandbox.runs.tables import complete_sweep
 
 NAMES = {
@@ -66,6 +67,15 @@ def chosen(values: pd.DataFrame) -> pd.DataFrame:
 def table(runs: pd.DataFrame) -> pd.DataFrame:
     """Columns objective, ent_coef, learning_rate, seed, pass_at_1, pass_at_8, solved, score."""
     return with_scores(final_values(runs))
+
+
+def claims(table: pd.DataFrame) -> list[Claim]:
+    """What the README says of this figure: the objectives are the sample."""
+    means = table.groupby(["learning_rate", "objective"])["score"].mean()
+    smallest, largest = (means[rate].to_numpy() for rate in (0.001, 0.01))
+    return [
+        ordering("At the largest learning rate almost everything stalls", [(smallest, largest)])
+    ]
 
 
 def draw(table: pd.DataFrame) -> Figure:

@@ -20,8 +20,9 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from pkpo_sandbox.figures import command as figures
 from pkpo_sandbox.figures import plotting
+from pkpo_sandbox.figures.command import run_folders
+from pkpo_sandbox.figures.gallery import figure_module, figure_names, primary_config
 from pkpo_sandbox.figures.report.collect import (
     Run,
     differing,
@@ -193,7 +194,7 @@ def experiments(finished: Sequence[Run]) -> tuple[list[Plot], list[str]]:
     """The figures of the experiments all of whose runs are here, and those that gave an error."""
     found, undrawn = [], []
     for name, folders in complete(finished):
-        figure = figures.module(name)
+        figure = figure_module(name)
         try:
             with plotting.style():
                 drawn = figure.draw(figure.table(read_runs(folders)))
@@ -210,14 +211,14 @@ def complete(finished: Sequence[Run]) -> Iterator[tuple[str, list[Path]]]:
 
     places = {run.folder.name: run.folder for run in finished}
     names = Counter(str(run.config.get("name")) for run in finished)
-    for name in figures.names():
-        app = getattr(figures.module(name), "APP", "train")
+    for name in figure_names():
+        app = primary_config(name)
         with initialize_config_module("pkpo_sandbox.conf", version_base="1.3"):
             config = compose(app, [f"experiment={name}"], return_hydra_config=True)
         swept = [f"{key}={values}" for key, values in config.hydra.sweeper.params.items()]
         if names[config.name] < len(combinations(swept)):  # tells quickly that some are missing
             continue
-        wanted = [folder.name for folder in figures.folders(name, Path())]
+        wanted = [folder.name for folder in run_folders(name, Path())]
         if all(folder in places for folder in wanted):
             yield name, [places[folder] for folder in wanted]
 

@@ -1,0 +1,141 @@
+"""Whether the runs on this machine bear out what the README says of the committed ones."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from pkpo_sandbox.figures.claims import Claim, Number
+from pkpo_sandbox.figures.gallery import figure_module
+from pkpo_sandbox.runs.folder import write_atomically
+
+WIDTH = 120  # characters of the printed table where the terminal does not say
+HOLDS = {True: "yes", False: "NO", None: "shown"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One claim, and the numbers of the runs on this machine."""
+
+    figure: str
+    claim: Claim
+    here: tuple[float, ...]
+
+    @property
+    def holds(self) -> bool | None:
+        """None for numbers that are shown and claim nothing."""
+        return self.claim.holds(self.here)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What the JSON file holds of it."""
+        claim = self.claim
+        return {
+            "figure": self.figure,
+            "claim": claim.title,
+            "paper": claim.paper,
+            "committed": list(claim.values),
+            "here": list(self.here),
+            "relation": claim.relation,
+            "tolerance": list(claim.bounds),
+            "holds": self.holds,
+        }
+
+
+def compare(name: str, committed: pd.DataFrame, here: pd.DataFrame) -> list[Verdict]:
+    """The claims of a figure, made from its committed table, beside what another table gives.
+
+    :param name: of the figure
+    :return: nothing for a figure of your own that has no ``claims``
+    :raises ValueError: if a table lacks what the claims need, as with fewer settings
+    """
+    claims = getattr(figure_module(name), "claims", None)
+    if claims is None:
+        return []
+    try:
+        pairs = list(zip(claims(committed), claims(here), strict=True))
+    except (KeyError, IndexError, ValueError) as error:
+        raise ValueError(f"a table of {name} lacks what its claims need: {error!r}") from error
+    return [Verdict(name, claim, other.values) for claim, other in pairs]
+
+
+def compare_folders(names: Sequence[str], committed: Path, here: Path) -> Iterator[Verdict]:
+    """The claims of figures whose tables lie in two folders.
+
+    :raises ValueError: if a table is missing or does not fit its figure
+    """
+    for name in names:
+        file = f"{name.rpartition('.')[2]}.csv"
+        yield from compare(name, *(read_table(folder / file) for folder in (committed, here)))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A figure's table as :func:`pkpo_sandbox.figures.plotting.save` wrote it.
+
+    :raises ValueError: if there is none, or it is damaged
+    """
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is missing or damaged ({reason}): draw the figure first") from error
+
+
+def all_hold(verdicts: Sequence[Verdict]) -> bool:
+    """Whether no claim fails."""
+    return all(verdict.holds is not False for verdict in verdicts)
+
+
+def write_json(verdicts: Sequence[Verdict], path: Path) -> None:
+    """Write the verdicts: ``{"holds": true, "claims": [...]}``; numbers that are NaN as null."""
+    content = {"holds": all_hold(verdicts), "claims": [verdict.as_dict() for verdict in verdicts]}
+    write_atomically(path, json.dumps(finite(content), indent=2, ensure_ascii=False) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """Containers with null in place of numbers that JSON has not."""
+    if isinstance(value, dict):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [finite(entry) for entry in value]
+    return None if isinstance(value, float) and not abs(value) < float("inf") else value
+
+
+def print_table(verdicts: Sequence[Verdict]) -> None:
+    """Print a row for each claim, and how many hold."""
+    table = Table(title="What the README says, and the runs on this machine", show_lines=True)
+    for heading in ("claim", "paper", "committed", "here", "tolerance", "holds"):
+        table.add_column(heading, overflow="fold")
+    for verdict in verdicts:
+        claim = verdict.claim
+        table.add_row(
+            f"{verdict.figure}: {claim.title}",
+            claim.paper,
+            written(claim.values),
+            written(verdict.here),
+            tolerance(claim),
+            HOLDS[verdict.holds],
+            style="bold red" if verdict.holds is False else None,
+        )
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console = Console(markup=False, highlight=False, width=WIDTH)
+    console.print(table)
+    claimed = [verdict.holds for verdict in verdicts if verdict.holds is not None]
+    console.print(f"{sum(claimed)} of {len(claimed)} claims hold")
+
+
+def written(values: Sequence[float]) -> str:
+    return ", ".join(format(Number(value), ".4g") for value in values)
+
+
+def tolerance(claim: Claim) -> str:
+    """The bounds in words, those that several numbers share once."""
+    words = {"within": "± {}", "above": "at least {}", "below": "at most {}", "shown": "none"}
+    bounds = [format(Number(bound), ".2g") for bound in claim.bounds]
+    same = bounds[:1] if len(set(bounds)) == 1 else bounds
+    return words[claim.relation].format(", ".join(same))
