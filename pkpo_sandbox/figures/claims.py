@@ -61,6 +61,8 @@ class Claim:
     about: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("values", "bounds"):  # numbers of NumPy are no JSON
+            object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
         n_fields = len(fields(self.says))
         if n_fields not in (0, len(self.values)):
             raise ValueError(f"{self.says!r} has {n_fields} fields for {len(self.values)} numbers")
@@ -132,7 +134,7 @@ def seed_means(
         settings for each, with the degrees of freedom of all
     """
     arrays = [np.asarray(sample, dtype=float) for sample in samples]
-    values = [float(sample.mean()) for sample in arrays]
+    values = [sample.mean() for sample in arrays]
     deviations = np.array([sample.std(ddof=1) for sample in arrays])
     sizes = np.array([len(sample) for sample in arrays])
     freedom = sizes - 1
@@ -140,7 +142,7 @@ def seed_means(
         deviations[:], freedom[:] = deviations.max(), freedom.sum()
     reach = stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * deviations * np.sqrt(2 / sizes)
     bounds = reach + last_digits(says, values)
-    return Claim(says, tuple(values), "within", tuple(bounds.tolist()), paper, about)
+    return Claim(says, tuple(values), "within", tuple(bounds), paper, about)
 
 
 def least(
@@ -162,7 +164,7 @@ def least(
     for sample in arrays:
         reach = stats.t.ppf(CONFIDENCE, len(sample) - 1) * (1 + 1 / len(sample)) ** 0.5
         bounds.append(sample.mean() - reach * sample.std(ddof=1))
-    return Claim(says, (float(value),), "above", (float(min(value, *bounds)),), paper, about)
+    return Claim(says, (value,), "above", (min(value, *bounds),), paper, about)
 
 
 def exact(says: str, values: Sequence[float], *, paper: str = "", about: str = "") -> Claim:
@@ -171,7 +173,7 @@ def exact(says: str, values: Sequence[float], *, paper: str = "", about: str = "
     Numbers that the sentence does not write are equal up to 1e-9.
     """
     bounds = last_digits(says, values) if fields(says) else np.full(len(values), 1e-9)
-    return Claim(says, tuple(map(float, values)), "within", tuple(bounds.tolist()), paper, about)
+    return Claim(says, tuple(values), "within", tuple(bounds), paper, about)
 
 
 def ordering(
@@ -190,8 +192,8 @@ def ordering(
         high, low = np.asarray(larger, dtype=float), np.asarray(smaller, dtype=float)
         difference = high.mean() - low.mean()
         error = np.sqrt(high.var(ddof=1) / len(high) + low.var(ddof=1) / len(low))
-        values.append(float(difference))
-        bounds.append(float(max(difference / 2, 2 * error)))
+        values.append(difference)
+        bounds.append(max(difference / 2, 2 * error))
     return Claim(says, tuple(values), "above", tuple(bounds), paper, about)
 
 
@@ -203,9 +205,9 @@ def relative(
     :param tolerance: the share: 0.1 is 10 %
     """
     bounds = tolerance * np.abs(values) + last_digits(says, values)
-    return Claim(says, tuple(map(float, values)), "within", tuple(bounds.tolist()), paper, about)
+    return Claim(says, tuple(values), "within", tuple(bounds), paper, about)
 
 
 def shown(says: str, values: Sequence[float], *, paper: str = "", about: str = "") -> Claim:
     """Numbers of chaotic runs: the README shows them, and nothing is claimed."""
-    return Claim(says, tuple(map(float, values)), "shown", (), paper, about)
+    return Claim(says, tuple(values), "shown", (), paper, about)

@@ -82,7 +82,9 @@ def read_table(path: Path) -> pd.DataFrame:
         return pd.read_csv(path)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"{path} is missing or damaged ({reason}): draw the figure first") from error
+        raise ValueError(
+            f"{path} is missing or damaged ({reason}): draw the figure first"
+        ) from error
 
 
 def all_hold(verdicts: Sequence[Verdict]) -> bool:

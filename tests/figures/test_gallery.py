@@ -9,13 +9,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 
 from pkpo_envs.bandit import BanditEnv
 from pkpo_envs.cliff_1d import Cliff1DEnv
 from pkpo_envs.digit_sum import DigitSumEnv
-from pkpo_sandbox.figures import command as figures
-from pkpo_sandbox.figures import plotting
-from pkpo_sandbox.figures.gallery import gradient_variance, risk_1d, risk_bandit, tuning
+from pkpo_sandbox.figures import command, plotting
+from pkpo_sandbox.figures.gallery import (
+    figure_module,
+    figure_names,
+    gradient_variance,
+    risk_1d,
+    risk_bandit,
+    tuning,
+)
 from pkpo_sandbox.runs.tables import read_runs
 from pkpo_sandbox.transforms import pkpo
 
@@ -29,15 +36,15 @@ def committed(name: str) -> pd.DataFrame:
 
 def test_every_experiment_has_its_figure_and_every_figure_its_files():
     experiments = {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")}
-    assert set(figures.names()) == experiments | {"gemma2_factor"}
-    for name in figures.names():
+    assert set(figure_names()) == experiments | {"gemma2_factor"}
+    for name in figure_names():
         for kind in ("png", "pdf", "csv"):
             assert (GALLERY / f"{name}.{kind}").stat().st_size > 0
 
 
-@pytest.mark.parametrize("name", figures.names())
+@pytest.mark.parametrize("name", figure_names())
 def test_a_figure_is_drawn_from_its_csv_alone_and_twice_the_same(name, tmp_path):
-    module = figures.module(name)
+    module = figure_module(name)
     table = committed(name)
     before = dict(mpl.rcParams)
     for folder in ("a", "b"):
@@ -51,7 +58,8 @@ def test_a_figure_is_drawn_from_its_csv_alone_and_twice_the_same(name, tmp_path)
 
 
 def test_drawing_does_not_load_the_algorithm():
-    code = "import sys, pkpo_sandbox.figures.command as f; [f.module(n) for n in f.names()]; "
+    code = "import sys, pkpo_sandbox.figures.command as f; "
+    code += "[f.figure_module(n) for n in f.figure_names()]; "
     code += "print([m for m in ('torch', 'stable_baselines3') if m in sys.modules])"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
     assert output.strip() == "[]"
@@ -133,6 +141,16 @@ def test_every_variance_is_measured_around_the_exact_gradient():
             assert gradient_variance.slope(table, theta, k) == pytest.approx(-1, abs=0.1)
 
 
+@pytest.mark.parametrize(("theta", "n", "k"), [(1.0, 4, 2), (0.8, 16, 4), (1.0, 64, 8)])
+def test_the_tolerance_of_a_variance_knows_the_kurtosis_of_the_estimates(theta, n, k):
+    """20,000 groups of the weights that claims name; the bound is meant to be generous."""
+    noise = np.random.default_rng(1).standard_normal((20_000, n))
+    rewards = torch.from_numpy(Cliff1DEnv().reward_at(theta + 0.1 * noise))
+    for baseline in ("none", "loo_minus_one"):
+        estimates = (pkpo(rewards, k, baseline).numpy() * noise).sum(-1)
+        assert stats.kurtosis(estimates, fisher=False) < gradient_variance.KURTOSIS[k] + 0.3
+
+
 def test_sample_weights_are_those_of_the_transform():
     table = committed("sample_weights")
     assert table.columns.tolist() == ["reward", "k", "rank", "value", "weight"]
@@ -142,60 +160,24 @@ def test_sample_weights_are_those_of_the_transform():
         np.testing.assert_allclose(rows["weight"], weights, atol=1e-8)
 
 
-def last_update(table: pd.DataFrame, by: str) -> pd.DataFrame:
-    final = table[table["update"] == table["update"].max()]
-    assert set(final.groupby(by)["seed"].apply(tuple)) == {tuple(range(8))}
-    return final.groupby(by).mean(numeric_only=True)
+@pytest.mark.parametrize(("name", "by"), [("unblock", "k"), ("anneal", "schedule")])
+def test_every_setting_has_all_seeds_and_a_solve_rate_that_never_falls(name, by):
+    table = committed(name)
+    assert set(table.groupby([by, "update"])["seed"].apply(tuple)) == {tuple(range(8))}
+    for _, run in table.groupby([by, "seed"]):
+        assert run["solved"].is_monotonic_increasing
 
 
-def test_unblock_stalls_at_k_1_and_not_at_k_8():
-    table = committed("unblock")
-    columns = ["k", "seed", "update", "pass_at_1", "pass_at_8", "hard_pass_at_8", "solved"]
-    assert table.columns.tolist() == [*columns, "entropy"]
-    final = last_update(table, "k")
-    assert final.index.tolist() == [1, 2, 4, 8]
-    assert final.loc[1, "pass_at_8"] <= 0.40
-    assert final.loc[1, "solved"] <= 0.80
-    assert final.loc[8, "pass_at_8"] >= 0.98
-    assert final.loc[8, "solved"] >= 0.99
-    assert table.groupby(["k", "seed"])["solved"].apply(lambda x: x.is_monotonic_increasing).all()
-
-
-def test_annealing_ends_with_both():
-    final = last_update(committed("anneal"), "schedule")
-    assert set(final.index) == {"k = 1", "k = 8", "8 then 1", "8 to 1 linearly"}
-    for schedule in ("8 then 1", "8 to 1 linearly"):
-        assert final.loc[schedule, ["pass_at_1", "pass_at_8"]].min() >= 0.98
-    assert final.loc["k = 8", "pass_at_1"] < 0.9
-
-
-def test_digit_sum_stalls_where_solutions_are_few_unless_k_is_annealed():
+def test_digit_sum_shows_each_target_of_the_final_policy():
     table = committed("digit_sum")
     means, targets = table[table["target"].isna()], table[table["target"].notna()]
-    final = last_update(means, "schedule")
-    assert set(final.index) == {"k = 1", "k = 4", "k = 8", "8 then 1"}
-    at_the_end = means[means["update"] == means["update"].max()]
-
-    def interval(schedule: str, column: str) -> tuple[float, float]:
-        return plotting.interval(at_the_end.query("schedule == @schedule")[column])[1:]
-
-    for schedule, column in (
-        ("8 then 1", "pass_at_1"),
-        ("8 then 1", "pass_at_8"),
-        ("k = 8", "pass_at_8"),
-    ):
-        assert interval(schedule, column)[0] > interval("k = 1", column)[1]
-    assert final.loc["k = 8", "pass_at_1"] < final.loc["k = 1", "pass_at_1"]
     solutions = targets.groupby("target")["n_solutions"].first().astype(int)
     assert solutions.tolist() == DigitSumEnv(n_digits=3).n_solutions.tolist()
-    of_k_1 = targets[targets["schedule"] == "k = 1"]
-    rare = of_k_1["n_solutions"] <= 10
-    assert of_k_1[rare]["pass_at_1"].mean() < 0.6
-    assert of_k_1[~rare]["pass_at_1"].mean() > 0.9
     # The rows of single targets are those of the policy one update later: nearly the same means.
+    last = means[means["update"] == means["update"].max()].set_index(["schedule", "seed"])
+    assert len(last) == 32
     by_target = targets.groupby(["schedule", "seed"])["pass_at_1"].mean()
-    by_run = at_the_end.set_index(["schedule", "seed"])["pass_at_1"]
-    assert (by_target - by_run).abs().max() < 0.05
+    assert (by_target - last["pass_at_1"]).abs().max() < 0.05
 
 
 def test_each_objective_is_shown_at_the_setting_that_the_tuning_seeds_chose():
@@ -237,7 +219,7 @@ def test_a_figure_of_ones_own_is_a_module_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path.copy())
     monkeypatch.setattr(sys, "argv", ["pkpo-figures", "my.figure", "--output", "out"])
-    figures.main()
+    command.main()
     assert sorted(path.name for path in Path("out").iterdir()) == [
         "figure.csv",
         "figure.pdf",
@@ -247,9 +229,9 @@ def test_a_figure_of_ones_own_is_a_module_anywhere(tmp_path, monkeypatch):
 
 
 def test_a_figure_takes_exactly_the_runs_of_its_experiment(tmp_path):
-    lie = figures.folders("unblock", tmp_path)
+    lie = command.run_folders("unblock", tmp_path)
     assert len(set(lie)) == 32
-    fewer = figures.folders("unblock", tmp_path, ["seed=0,1", "objective.k=2"])
+    fewer = command.run_folders("unblock", tmp_path, ["seed=0,1", "objective.k=2"])
     assert [lie.index(folder) for folder in fewer] == [8, 9]
     with pytest.raises(ValueError, match=r"32 of 32 runs are not finished, such as .*pkpo-k=1"):
         read_runs(lie)
@@ -258,8 +240,8 @@ def test_a_figure_takes_exactly_the_runs_of_its_experiment(tmp_path):
 def test_without_names_what_has_not_been_run_is_named_and_left_out(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["pkpo-figures", "--runs", str(tmp_path)])
     monkeypatch.setattr(sys, "path", sys.path.copy())
-    monkeypatch.setattr(figures, "names", lambda: ["risk_1d", "sample_weights"])
-    figures.main()
+    monkeypatch.setattr(command, "figure_names", lambda: ["risk_1d", "sample_weights"])
+    command.main()
     printed = capsys.readouterr().out.splitlines()
     assert printed == [
         "risk_1d: its experiment has not been run",
@@ -278,4 +260,4 @@ def test_the_command_says_what_is_wrong_in_one_line(arguments, message, tmp_path
     monkeypatch.setattr(sys, "argv", ["pkpo-figures", *arguments, "--runs", str(tmp_path)])
     monkeypatch.setattr(sys, "path", sys.path.copy())
     with pytest.raises(SystemExit, match=message):
-        figures.main()
+        command.main()
