@@ -1,6 +1,6 @@
 """The name of a run, and the runs of a sweep."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +52,44 @@ def sweep_folders(experiment: str, overrides: Sequence[str] = (), app: str = "tr
     from hydra import compose, initialize_config_module
 
     chosen = [f"experiment={experiment}"]
-    folders = []
     with initialize_config_module("pkpo_sandbox.conf", version_base="1.3"):
         sweeper = compose(app, chosen, return_hydra_config=True).hydra.sweeper
         swept = [f"{key}={values}" for key, values in (sweeper.params or {}).items()]
-        for job in combinations([*swept, *overrides]):
-            config = compose(app, [*chosen, *job], return_hydra_config=True)
-            folders.append(Path(config.name) / run_id(_root_=config))
-    return folders
+        jobs = combinations([*swept, *overrides])
+        configs = composed_jobs(app, [[*chosen, *job] for job in jobs])
+        return [Path(config.name) / run_id(_root_=config) for config in configs]
+
+
+def composed_jobs(app: str, jobs: Sequence[Sequence[str]]) -> Iterator[DictConfig]:
+    """The config of each job, as ``hydra.compose`` gives it, Hydra's own included.
+
+    Composing takes a tenth of a second, so it is done once for all jobs that differ in values only.
+
+    :param app: name of the primary config
+    :param jobs: the overrides of each job
+    """
+    from hydra import compose
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    composed: dict[tuple[str, ...], DictConfig] = {}
+    for job in jobs:
+        parsed = OverridesParser.create().parse_overrides(list(job))
+        values = [one for one in parsed if sets_a_value(one)]
+        others = tuple(str(one.input_line) for one in parsed if one not in values)
+        if others not in composed:
+            composed[others] = compose(app, list(others), return_hydra_config=True)
+        config = composed[others].copy()
+        for one in values:
+            OmegaConf.update(config, one.key_or_group, one.value(), merge=True)
+        yield config
+
+
+def sets_a_value(override: Any) -> bool:
+    """Whether an override only replaces the value of a key: ``objective.k=8``, not ``env=bandit``.
+
+    ``objective._target_`` decides how the run is named, by the overrides that Hydra notes.
+    """
+    key = override.key_or_group
+    plain = not (override.is_delete() or override.is_add() or override.is_force_add())
+    nested = "." in key and not {"/", "@"} & set(key) and not key.endswith("._target_")
+    return plain and not key.startswith("hydra.") and (nested or key == "seed")
