@@ -4,31 +4,37 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 
-# Two experiments at a time, about as long in each list. objectives, unblock and anneal share runs,
-# so they go one after the other. The last ones have both cores each.
-SHARING := objectives unblock anneal
-OTHERS := tuning entropy_bonus risk_1d risk_bandit sample_weights
-LAST := digit_sum gradient_variance
-EXPERIMENTS := $(SHARING) $(OTHERS) $(LAST)
+# How many experiments make reproduce trains at a time.
+JOBS ?= 2
 
-.PHONY: reproduce sharing others test check bench gpu docs clean $(EXPERIMENTS) gemma2_factor
+# An experiment has a file in conf/experiment/, or in conf/gemma2/experiment/ for the language model,
+# and a figure of its name in the gallery. Runs that two experiments share are trained once, by
+# whichever takes them first.
+stems = $(sort $(notdir $(basename $(wildcard $(1)))))
+GALLERY := $(call stems,pkpo_sandbox/figures/gallery/*.py)
+EXPERIMENTS := $(filter $(GALLERY),$(call stems,conf/experiment/*.yaml))
+LANGUAGE := $(filter $(GALLERY),$(call stems,conf/gemma2/experiment/*.yaml))
 
-reproduce: $(STAMP)  ## train every experiment and draw every figure
-	$(MAKE) --no-print-directory -j2 sharing others
-	$(MAKE) --no-print-directory -j1 $(LAST) LAUNCHER=hydra/launcher=joblib
-	if $(BIN)/python -c "import trl" 2> /dev/null; then $(MAKE) gemma2_factor; fi
+.PHONY: reproduce gallery test check bench docs clean $(EXPERIMENTS) $(LANGUAGE)
+.PHONY: $(EXPERIMENTS:%=train-%) $(LANGUAGE:%=train-%)
 
-sharing others: $(STAMP)
-	set -e; for name in $(if $(filter sharing,$@),$(SHARING),$(OTHERS)); do \
-		$(MAKE) --no-print-directory $$name; done
+reproduce: $(STAMP)  ## train every experiment, draw every figure in runs/figures, say what holds
+	$(MAKE) --no-print-directory -j$(JOBS) $(EXPERIMENTS:%=train-%)
+	if $(BIN)/python -c "import trl" 2> /dev/null; then \
+		$(MAKE) --no-print-directory $(LANGUAGE:%=train-%); fi
+	$(BIN)/pkpo-figures --verdict
 
-$(EXPERIMENTS): $(STAMP)
-	$(BIN)/pkpo-train experiment=$@ $(LAUNCHER)
-	$(BIN)/pkpo-figures $@
+gallery: $(STAMP)  ## draw the committed figures anew from the runs of make reproduce
+	$(BIN)/pkpo-figures --output figures
 
-gemma2_factor: $(DEV)
-	$(BIN)/pkpo-gemma2 experiment=$@ hydra/launcher=joblib
-	$(BIN)/pkpo-figures $@
+$(EXPERIMENTS) $(LANGUAGE): %: train-%
+	$(BIN)/pkpo-figures $@ --verdict
+
+$(EXPERIMENTS:%=train-%): train-%: $(STAMP)
+	$(BIN)/pkpo-train experiment=$*
+
+$(LANGUAGE:%=train-%): train-%: $(DEV)
+	$(BIN)/pkpo-gemma2 experiment=$* hydra/launcher=joblib
 
 test: check  ## lint, types and every test, those of the language model included
 	$(BIN)/pytest -n 2
