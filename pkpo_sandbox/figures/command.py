@@ -14,7 +14,6 @@ import pandas as pd
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-import pkpo_sandbox.runs.train  # noqa: F401, Hydra then knows the schema of its configs
 from pkpo_sandbox.figures import plotting, verdict
 from pkpo_sandbox.figures.gallery import figure_module, figure_names, primary_config
 from pkpo_sandbox.runs.folder import SUMMARY
