@@ -17,6 +17,7 @@ from stable_baselines3.common.envs import IdentityEnv
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
 from stable_baselines3.common.utils import ConstantSchedule, LinearSchedule
 from torch import nn
@@ -117,6 +118,8 @@ class OwnPolicy(ActorCriticPolicy):
             {"features_extractor_class": Mirrored, "features_extractor_kwargs": {"gain": 2.0}},
         ),
         ("MlpPolicy", {"optimizer_class": torch.optim.AdamW, "optimizer_kwargs": {"eps": 1e-7}}),
+        ("MlpPolicy", {"optimizer_class": RMSpropTFLike, "optimizer_kwargs": {"alpha": 0.9}}),
+        ("MlpPolicy", {"optimizer_class": torch.optim.SGD, "optimizer_kwargs": {"momentum": 0.5}}),
         (ActorPolicy, {"net_arch": []}),
         (ActorCriticPolicy, {"features_extractor_class": FlattenExtractor}),
         (OwnPolicy, {}),
@@ -137,6 +140,35 @@ def test_policies_of_any_kind_are_trained(policy, policy_kwargs, n_envs):
     assert all(after[name].equal(before[name]) for name in critic)
     if "features_extractor_class" in given and given["features_extractor_class"] is Mirrored:
         assert after["features_extractor.gain"] != before["features_extractor.gain"]
+
+
+class Parts(BaseFeaturesExtractor):
+    """The vector of a dict observation as it is, and the mean of each row of its image."""
+
+    def __init__(self, observation_space) -> None:
+        rows = observation_space["img"].shape[-2]
+        super().__init__(observation_space, observation_space["vec"].shape[0] + rows)
+        self.scale = nn.Parameter(torch.ones(self.features_dim))
+
+    def forward(self, observations):
+        rows = observations["img"].float().mean((-3, -1))
+        return self.scale * torch.cat([observations["vec"], rows], dim=1)
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+def test_a_features_extractor_of_ones_own_sees_images_as_it_is_told(normalised):
+    """Pixels are numbers from 0 to 1, or as they are with ``normalize_images=False``."""
+    seen = []
+
+    class Watched(Parts):
+        def forward(self, observations):
+            seen.append(observations["img"].max().item())
+            return super().forward(observations)
+
+    kwargs = {"features_extractor_class": Watched, "normalize_images": normalised}
+    model = small(vec_env("dict", 2), "MultiInputPolicy", policy_kwargs=kwargs).learn(20)
+    assert (0 < max(seen) <= 1) == normalised
+    assert not model.policy.features_extractor.scale.equal(torch.ones(5 + 64))
 
 
 @pytest.mark.parametrize("policy", ["MlpPolicy", ActorCriticPolicy])
