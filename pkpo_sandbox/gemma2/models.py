@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pkpo_sandbox.gemma2.attention import register_flex_attention
+
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 
 
@@ -142,6 +144,8 @@ class PretrainedGemma2:
         path = str(Path(self.path).expanduser()) if Path(self.path).is_dir() else self.path
         where = {"revision": self.revision, "local_files_only": True}
         tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left", **where)
+        if self.attn_implementation == "flex_attention":
+            register_flex_attention()
         model = AutoModelForCausalLM.from_pretrained(
             path, dtype=self.dtype, attn_implementation=self.attn_implementation or "eager", **where
         )

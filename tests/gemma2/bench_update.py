@@ -2,8 +2,10 @@
 
 The model has Gemma-2 2B's geometry and random weights, which seldom end an answer: every update
 generates and trains 16 answers of ``--tokens`` tokens to each of ``--prompts`` prompts. The
-learning rate is 0, so all updates cost the same. The sides take turns, so a drift touches both.
-``share_of_override`` is the time that PKPOTrainer spends on top of GRPOTrainer's own method.
+learning rate is 0, so all updates cost the same. Each side has a trainer of its own, whose peak of
+memory is told, or with ``--alternate`` one trainer does every other update as the other side would,
+which compares their times best. ``share_of_override`` is the part of an update that PKPOTrainer
+spends on top of GRPOTrainer's own method.
 
 Run as ``python tests/gemma2/bench_update.py`` on a GPU, or with ``--tiny --cpu`` anywhere. After
 each side a line of JSON says what is known so far; the last line is the result.
@@ -26,23 +28,50 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, PrinterCallback, Train
 from trl import GRPOConfig, GRPOTrainer
 
 from pkpo_sandbox.gemma2 import PKPOConfig, PKPOTrainer
+from pkpo_sandbox.gemma2.attention import register_flex_attention
 from pkpo_sandbox.gemma2.models import TinyGemma2, number_tokenizer
 
 N = 16
-SIDES = {"GRPO": (GRPOTrainer, GRPOConfig, {}), "PKPO": (PKPOTrainer, PKPOConfig, {"k": 8})}
+
+
+METHOD = "_generate_and_score_completions"
 
 
 class Clock(TrainerCallback):
-    """Seconds between the beginning and the end of each update."""
+    """Seconds of each update: all of it, and inside of the method of either class.
 
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
+    :param inside: the running totals of those two
+    """
+
+    def __init__(self, stock: list[float], ours: list[float]) -> None:
+        self.inside = stock, ours
+        self.updates: list[dict[str, float]] = []
 
     def on_step_begin(self, args, state, control, **kwargs) -> None:
-        self._started = now()
+        self._started = now(), *(total[0] for total in self.inside)
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
-        self.seconds.append(now() - self._started)
+        ended = now(), *(total[0] for total in self.inside)
+        seconds, stock, ours = (b - a for a, b in zip(self._started, ended, strict=True))
+        # Ours holds the stock one, and is not called at all in an update of GRPO.
+        self.updates.append(
+            {"seconds": seconds, "generating": stock, "override": max(ours - stock, 0.0)}
+        )
+
+
+class Alternating(PKPOTrainer):
+    """Every second update is one of GRPO."""
+
+    def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
+        kind = PKPOTrainer if self.state.global_step % 2 == 0 else GRPOTrainer
+        return getattr(kind, METHOD)(self, inputs)
+
+
+SIDES: dict[str, tuple[type, type, dict[str, Any]]] = {
+    "GRPO": (GRPOTrainer, GRPOConfig, {}),
+    "PKPO": (PKPOTrainer, PKPOConfig, {"k": 8}),
+    "both": (Alternating, PKPOConfig, {"k": 8}),
+}
 
 
 @contextmanager
@@ -72,11 +101,12 @@ def now() -> float:
 def model(options: argparse.Namespace) -> Any:
     if options.tiny:
         return TinyGemma2(numbers=1000).load(seed=0)[0]
+    if options.attention == "flex_attention":
+        register_flex_attention()
     with torch.device("cpu" if options.cpu else "cuda"):
         torch.set_default_dtype(getattr(torch, options.dtype))
-        made = Gemma2ForCausalLM(
-            Gemma2Config(attn_implementation=options.attention)
-        )  # the 2B model
+        # The defaults of the config are those of Gemma-2 2B.
+        made = Gemma2ForCausalLM(Gemma2Config(attn_implementation=options.attention))
         torch.set_default_dtype(torch.float32)
     return made
 
@@ -94,8 +124,11 @@ def reward(prompts, completions, completion_ids, **_) -> list[float | None]:
     return [float(sum(ids) % 2) for ids in completion_ids]
 
 
-def updates(side: str, options: argparse.Namespace, folder: str) -> dict[str, Any]:
-    """Train one side: seconds of each update, the part of it in generation, GiB of GPU memory."""
+def train(side: str, options: argparse.Namespace, folder: str) -> dict[str, Any]:
+    """Train: the seconds of each update, and the peak of GPU memory, GiB.
+
+    :param side: GRPO, PKPO, or both for updates of either in turn, PKPO's first
+    """
     before = 0.0
     if not options.cpu:
         torch.cuda.reset_peak_memory_stats()
@@ -106,7 +139,7 @@ def updates(side: str, options: argparse.Namespace, folder: str) -> dict[str, An
         "per_device_train_batch_size": options.batch,
         "gradient_accumulation_steps": options.prompts * N // options.batch,
         "max_completion_length": options.tokens,
-        "max_steps": options.updates + options.warm_up,
+        "max_steps": (options.updates + options.warm_up) * (2 if side == "both" else 1),
         "learning_rate": 0.0,
         "loss_type": "dr_grpo",
         "scale_rewards": "none",
@@ -118,7 +151,6 @@ def updates(side: str, options: argparse.Namespace, folder: str) -> dict[str, An
         "save_strategy": "no",
     }
     data = Dataset.from_dict({"prompt": [" ".join(map(str, range(i, i + 64))) for i in range(64)]})
-    clock = Clock()
     kind, settings, own = SIDES[side]
     made = kind(
         model(options),
@@ -126,12 +158,12 @@ def updates(side: str, options: argparse.Namespace, folder: str) -> dict[str, An
         settings(**own, **common),
         data,
         processing_class=number_tokenizer(1000),
-        callbacks=[clock],
         **lora(options),
     )
     made.remove_callback(PrinterCallback)
-    method = "_generate_and_score_completions"
-    with timed(GRPOTrainer, method) as stock, timed(PKPOTrainer, method) as ours:
+    with timed(GRPOTrainer, METHOD) as stock, timed(PKPOTrainer, METHOD) as ours:
+        clock = Clock(stock, ours)
+        made.add_callback(clock)
         made.train()
     peak = 0.0 if options.cpu else torch.cuda.max_memory_allocated() / 2**30
     made.accelerator.free_memory()
@@ -139,41 +171,38 @@ def updates(side: str, options: argparse.Namespace, folder: str) -> dict[str, An
     gc.collect()
     if not options.cpu:
         torch.cuda.empty_cache()
-    return {
-        "seconds": clock.seconds[options.warm_up :],
-        "generating": stock[0] / sum(clock.seconds),
-        "override": max(ours[0] - stock[0], 0.0) / sum(clock.seconds),
-        "peak": peak - before,
-        "before": before,
-    }
+    return {"updates": clock.updates, "peak": peak - before, "before": before}
 
 
 def result(options: argparse.Namespace, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """What has been measured so far."""
-    seconds = {
-        side: statistics.median([second for run in made for second in run["seconds"]])
-        for side, made in runs.items()
-        if made
-    }
+    timed_updates: dict[str, list[dict[str, float]]] = {}
+    for side, made in runs.items():
+        for run in made:
+            if side == "both":
+                for first, name in enumerate(("PKPO", "GRPO")):
+                    kept = run["updates"][first::2][options.warm_up :]
+                    timed_updates.setdefault(name, []).extend(kept)
+            else:
+                timed_updates.setdefault(side, []).extend(run["updates"][options.warm_up :])
+
+    def median(side: str, name: str) -> float:
+        return statistics.median([update[name] for update in timed_updates[side]])
+
+    seconds = {side: median(side, "seconds") for side in timed_updates}
     tokens = options.prompts * N * options.tokens
     found: dict[str, Any] = {
         "device": "cpu" if options.cpu else torch.cuda.get_device_name(),
         "answers_an_update": options.prompts * N,
         "tokens_an_answer": options.tokens,
-        "updates_timed": {
-            side: sum(len(run["seconds"]) for run in made) for side, made in runs.items()
-        },
+        "updates_timed": {side: len(updates) for side, updates in timed_updates.items()},
         "seconds_an_update": {side: round(value, 4) for side, value in seconds.items()},
+        "seconds_generating": {side: round(median(side, "generating"), 4) for side in seconds},
         "tokens_a_second": {side: round(tokens / value, 1) for side, value in seconds.items()},
-        "share_generating": {
-            side: round(statistics.median([run["generating"] for run in made]), 3)
-            for side, made in runs.items()
-            if made
-        },
     }
-    if runs.get("PKPO"):
-        share = statistics.median([run["override"] for run in runs["PKPO"]])
-        found["share_of_override"] = round(share, 6)
+    if "PKPO" in seconds:
+        found["seconds_of_override"] = round(median("PKPO", "override"), 6)
+        found["share_of_override"] = round(median("PKPO", "override") / seconds["PKPO"], 6)
     if len(seconds) == 2:
         found["ratio"] = round(seconds["PKPO"] / seconds["GRPO"], 4)
     if not options.cpu:
@@ -191,7 +220,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--updates", type=int, default=4, help="timed in each round and side")
+    parser.add_argument("--updates", type=int, default=4, help="timed in a round, of each side")
     parser.add_argument("--warm-up", type=int, default=1, help="updates before those")
     parser.add_argument("--prompts", type=int, default=4)
     parser.add_argument("--batch", type=int, default=16, help="answers in a backward pass")
@@ -199,7 +228,8 @@ def main() -> None:
     parser.add_argument("--attention", default="eager")
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
     parser.add_argument("--lora", action="store_true", help="train adapters of rank 32 only")
-    parser.add_argument("--sides", nargs="+", default=list(SIDES), choices=list(SIDES))
+    parser.add_argument("--sides", nargs="+", default=["GRPO", "PKPO"], choices=list(SIDES))
+    parser.add_argument("--alternate", action="store_const", dest="sides", const=["both"])
     parser.add_argument("--tiny", action="store_true", help="a tiny model")
     parser.add_argument("--cpu", action="store_true")
     options = parser.parse_args()
@@ -212,7 +242,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for round_ in range(options.rounds):
             for side in options.sides[:: 1 if round_ % 2 == 0 else -1]:
-                runs[side].append(updates(side, options, folder))
+                runs[side].append(train(side, options, folder))
                 print(json.dumps(result(options, runs)), flush=True)
 
 

@@ -28,7 +28,19 @@ ROOT = Path(__file__).parents[2]
 BENCH = (sys.executable, "tests/gemma2/bench_update.py")
 # Warnings of a library that a GPU's machine has are no failure.
 TESTS = (sys.executable, "-m", "pytest", "tests/gemma2/test_gpu.py", "-q", "-s", "-W", "default")
-ONE_ROUND = ("--rounds", "1", "--tokens", "128")
+SHORT = ("--rounds", "1", "--updates", "2", "--tokens", "128")
+ONE_UPDATE = (
+    "--rounds",
+    "1",
+    "--updates",
+    "1",
+    "--warm-up",
+    "0",
+    "--batch",
+    "8",
+    "--sides",
+    "PKPO",
+)
 PACKAGES = ("torch", "triton", "transformers", "trl", "accelerate", "peft", "datasets", "numpy")
 LEAST = 20.0  # seconds: a part with less time than that left is not started
 
@@ -55,47 +67,43 @@ PARTS: dict[str, Part] = {
         (*TESTS, "-k", "transform or max_at_k"),
         90,
     ),
+    "ratio": Part(
+        "64 answers of 32 tokens, bf16, all weights, every other update as GRPO's",
+        (*BENCH, "--alternate", "--rounds", "1", "--updates", "6", "--tokens", "32"),
+        120,
+    ),
     "eager": Part(
-        "64 answers of 128 tokens, bf16, all weights, PKPO against GRPO",
-        (*BENCH, *ONE_ROUND),
-        160,
+        "64 answers of 128 tokens, bf16, all weights, a trainer for each side",
+        (*BENCH, *SHORT),
+        120,
     ),
     "demonstration": Part(
-        "the tiny Gemma-2 learns its 200 updates on the GPU", (*TESTS, "-k", "demonstration"), 120
+        "the tiny Gemma-2 learns in 200 updates on the GPU", (*TESTS, "-k", "demonstration"), 120
     ),
     "flex_attention": Part(
-        "as eager, with flex_attention",
-        (*BENCH, *ONE_ROUND, "--attention", "flex_attention"),
-        150,
+        "as eager, PKPO alone, with flex_attention",
+        (*BENCH, *SHORT, "--sides", "PKPO", "--attention", "flex_attention"),
+        120,
     ),
     "flash_attention_2": Part(
-        "as eager, with flash_attention_2",
-        (*BENCH, *ONE_ROUND, "--attention", "flash_attention_2"),
+        "as eager, PKPO alone, with flash_attention_2",
+        (*BENCH, *SHORT, "--sides", "PKPO", "--attention", "flash_attention_2"),
         100,
         needs="flash_attn",
     ),
-    "lora": Part(
-        "adapters of rank 32, 64 answers of 1,024 tokens, 8 in a backward pass",
-        (
-            *(*BENCH, "--lora", "--sides", "PKPO", "--rounds", "1", "--updates", "1"),
-            *("--warm-up", "0", "--tokens", "1024", "--batch", "8"),
-        ),
-        120,
-    ),
     "paper_step": Part(
-        "adapters of rank 32, the paper's 256 answers, of 1,024 tokens",
-        (
-            *(*BENCH, "--lora", "--sides", "PKPO", "--rounds", "1", "--updates", "1"),
-            *("--warm-up", "0", "--tokens", "1024", "--batch", "8", "--prompts", "16"),
-        ),
-        150,
+        "adapters of rank 32, the paper's 256 answers an update, of 256 tokens",
+        (*BENCH, *ONE_UPDATE, "--lora", "--prompts", "16", "--tokens", "256"),
+        100,
+    ),
+    "lora": Part(
+        "adapters of rank 32, 64 answers of 1,024 tokens",
+        (*BENCH, *ONE_UPDATE, "--lora", "--tokens", "1024"),
+        120,
     ),
     "float32": Part(
         "all weights in float32 under bf16 autocast, 64 answers of 128 tokens",
-        (
-            *(*BENCH, "--dtype", "float32", "--sides", "PKPO", "--rounds", "1", "--updates", "2"),
-            *("--tokens", "128", "--batch", "8"),
-        ),
+        (*BENCH, *ONE_UPDATE, "--dtype", "float32", "--tokens", "128"),
         100,
     ),
 }

@@ -51,12 +51,14 @@ def test_the_benchmark_runs_on_a_cpu(tmp_path):
     tiny = ("--tiny", "--cpu", "--rounds", "1", "--updates", "1", "--tokens", "4", "--prompts", "1")
     parts = {
         "both": Part("both sides", (*BENCH, *tiny), 120.0),
+        "in turn": Part("every other update", (*BENCH, *tiny, "--alternate"), 120.0),
         "lora": Part("adapters", (*BENCH, *tiny, "--lora", "--sides", "PKPO"), 120.0),
     }
     assert measure_gpu.measure(tmp_path, parts, limit=240.0)
     found = json.loads((tmp_path / "gpu.json").read_text())["parts"]
-    both, lora = found["both"]["result"], found["lora"]["result"]
-    assert both["updates_timed"] == {"GRPO": 1, "PKPO": 1}
-    assert both["ratio"] > 0
-    assert 0 < both["share_of_override"] < 0.5
-    assert set(lora["seconds_an_update"]) == {"PKPO"}
+    for name in ("both", "in turn"):
+        result = found[name]["result"]
+        assert result["updates_timed"] == {"GRPO": 1, "PKPO": 1}
+        assert result["ratio"] > 0
+        assert 0 < result["share_of_override"] < 0.5
+    assert set(found["lora"]["result"]["seconds_an_update"]) == {"PKPO"}
