@@ -6,6 +6,7 @@ Knows NumPy and Gymnasium only: no torch.
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from copy import copy
 from functools import partial
 from inspect import signature
 from typing import Any
@@ -120,10 +121,13 @@ def make_world(
     if wrappers:
         raise ValueError(f"wrappers cannot be put around {env_id}: {NO_SINGLE_ENV}")
     venv = gymnasium.make_vec(spec, 1, "vector_entry_point", **env_kwargs)
-    if isinstance(venv.unwrapped, ProblemVectorEnv):
-        return venv.unwrapped.world
-    venv.close()
-    return None
+    if not isinstance(venv.unwrapped, ProblemVectorEnv):
+        venv.close()
+        return None
+    world = venv.unwrapped.world
+    world.spec = copy(spec)
+    world.spec.kwargs = {**spec.kwargs, **env_kwargs}
+    return world
 
 
 def find_spec(env_id: str) -> EnvSpec:

@@ -83,10 +83,15 @@ class SeededProblems(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         if problem is None:
             problem = int(self._rng.integers(self.n_problems))
         self._problem = problem
-        start = int(np.random.SeedSequence([self.seed, problem]).generate_state(1)[0])
-        observation, info = self.env.reset(seed=start, options=options or None)
+        arguments: dict[str, Any] = {"options": options} if options else {}
+        observation, info = self.env.reset(seed=self._start(problem), **arguments)
         self.env.unwrapped.np_random = self._rng.spawn(1)[0]
-        return observation, {**info, "problem": problem}
+        return observation, {**(info or {}), "problem": problem}
+
+    def _start(self, problem: int) -> int:
+        """The seed of a problem's start: below 2**31, for some environments take no larger one."""
+        state = np.random.SeedSequence([self.seed, problem]).generate_state(1)
+        return int(state[0]) % 2**31
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take one step of the attempt."""

@@ -20,6 +20,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from pkpo_envs import ProblemEnv, ProblemVectorEnv
+from pkpo_envs.column import Column
+from pkpo_envs.conventions import has_exact_solution
 from pkpo_sandbox.figures import plotting
 from pkpo_sandbox.metrics.evaluation import own_randomness
 from pkpo_sandbox.metrics.exact import exact_values
@@ -79,7 +81,7 @@ class EpisodePicture:
     """
 
     def __init__(self, env: gymnasium.Env) -> None:
-        self._env = env
+        self._env, self._column = env, Column(env)
         env.reset(seed=SEED)
         env.render()  # what it lacks for that is said before training
 
@@ -101,15 +103,15 @@ class EpisodePicture:
     def _play(self, model: BaseAlgorithm) -> tuple[list[tuple[int, Any]], int, float]:
         """Moments (step, picture) of an episode, from first to last, its length and return."""
         moments, stride, steps, total, over = [], 1, 0, 0.0, False
-        observation, _ = self._env.reset(seed=SEED)
+        observation, _ = self._column.reset({"seed": SEED})
         while not over:
             if steps % stride == 0:
                 moments.append((steps, self._env.render()))
             if len(moments) == MOST_MOMENTS:  # of a long episode every second one is enough
                 moments, stride = moments[::2], 2 * stride
             action, _ = model.predict(observation)
-            observation, reward, terminated, truncated, _ = self._env.step(action)
-            steps, total = steps + 1, total + float(reward)
+            observation, reward, terminated, truncated, _ = self._column.step(action)
+            steps, total = steps + 1, total + reward
             over = terminated or truncated
         return [*moments, (steps, self._env.render())], steps, total
 
@@ -163,7 +165,7 @@ class Film(BaseCallback):
             parts, ks = [*parts, f"trained for k = {k}"], [k]
         else:
             parts.append(self._objective)
-        if hasattr(self._world.unwrapped, "exact"):
+        if has_exact_solution(self._world):
             for k, facts in exact_values(model, self._world, ks).items():
                 best = facts.get("max_at_k_star")
                 possible = "" if best is None else f" (best {best:.3f})"

@@ -39,6 +39,10 @@ def watch(folder: Path, n_frames: int) -> tuple[list[Frame], float]:
     if config.measure is not None:
         raise ValueError(f"{folder} holds measurements: it trained no policy to watch")
     world = train.world(config)
+    if world is None:
+        raise ValueError(
+            f"{config.env.id} cannot be watched: it is registered with a vector entry point only"
+        )
     draw = picture(world, config)
     saved, model = load_model(folder, trusted=True), train.build(config)
     objective = str(config.objective["_target_"]).rpartition(".")[2]
@@ -61,14 +65,13 @@ def picture(world: gymnasium.Env, config: train.TrainConfig) -> GroupPicture | E
 
     :raises ValueError: if the world cannot be drawn
     """
-    if isinstance(world.unwrapped, ProblemEnv):
+    if isinstance(world.unwrapped, ProblemEnv) and not config.env.wrappers:
         return GroupPicture(world, config.algorithm.group_size)
     if "rgb_array" not in (world.metadata.get("render_modes") or ()):
         raise ValueError(f"{config.env.id} cannot be watched: it has no render mode rgb_array")
-    kwargs = {**config.env.kwargs, "render_mode": "rgb_array"}
-    if config.env.max_episode_steps is not None:
-        kwargs["max_episode_steps"] = config.env.max_episode_steps
-    return EpisodePicture(gymnasium.make(config.env.id, **kwargs))
+    drawn = train.world(config, render_mode="rgb_array")
+    assert drawn is not None  # as the world is not
+    return EpisodePicture(drawn)
 
 
 def largest_difference(ours: torch.nn.Module, theirs: torch.nn.Module) -> float:

@@ -26,6 +26,7 @@ from stable_baselines3.common.vec_env import (
     unwrap_vec_normalize,
 )
 
+from pkpo_envs.columns import make_world
 from pkpo_sandbox.algorithm.groups import check_groups, make_group_env
 from pkpo_sandbox.algorithm.streams import stream_seed
 from pkpo_sandbox.metrics.evaluation import count_problems, evaluate_groups, gpus
@@ -235,7 +236,14 @@ class ExactCallback(BaseCallback):
         super().__init__()
         _check_counts(eval_freq=[eval_freq])
         self.ks, self.eval_freq = _check_counts(ks=ks), eval_freq
-        self.world = gymnasium.make(world) if isinstance(world, str) else world
+        if isinstance(world, str):
+            made = make_world(world, {})
+            if made is None:
+                raise ValueError(
+                    f"{world} has no exact solution: only a vector entry point is registered"
+                )
+            world = made
+        self.world = world
         self._exact = exact_solution(self.world)
 
     def _init_callback(self) -> None:

@@ -5,7 +5,7 @@ the first observation of every problem, or, where an episode takes several steps
 ``decision_observations()``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium
@@ -17,6 +17,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.distributions import CategoricalDistribution, DiagGaussianDistribution
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.utils import check_for_correct_spaces
+
+from pkpo_envs import conventions
+from pkpo_envs.column import cast
 
 
 def policy_parameters(model: BaseAlgorithm, world: gymnasium.Env) -> dict[str, NDArray[np.float64]]:
@@ -51,12 +54,16 @@ def policy_entropy(parameters: dict[str, NDArray[np.float64]]) -> float:
     return float(entropies.mean())
 
 
-def exact_solution(world: gymnasium.Env) -> Any:
-    exact = getattr(world.unwrapped, "exact", None)
+def exact_solution(world: gymnasium.Env) -> Callable[..., dict[str, Any]]:
+    """The world's method ``exact``.
+
+    :raises ValueError: if it has none
+    """
+    exact = conventions.exact_solution(world)
     if exact is None:
         raise ValueError(
-            f"{world} has no exact solution (a method exact(k, ...)): estimate max@k with "
-            "GroupEvalCallback instead"
+            f"{world} has no exact solution (a method exact(k, probabilities) or exact(k, mean, "
+            "std)): estimate max@k with GroupEvalCallback instead"
         )
     return exact
 
@@ -69,11 +76,15 @@ def problem_observations(model: BaseAlgorithm, world: gymnasium.Env) -> Any:
     """
     if not is_image_space(world.observation_space):  # SB3 moves an image's channels
         check_for_correct_spaces(world, model.observation_space, model.action_space)
-    decision_observations = getattr(world.unwrapped, "decision_observations", None)
+    decision_observations = conventions.decision_observations(world)
     if decision_observations is not None:
         return decision_observations()
-    problems = range(getattr(world.unwrapped, "n_problems", 1))
-    rows = [world.reset(options={"problem": problem})[0] for problem in problems]
+    n_problems = conventions.problems_of(world)
+    if n_problems is None:
+        rows = [world.reset()[0]]
+    else:
+        rows = [world.reset(options={"problem": problem})[0] for problem in range(n_problems)]
+    rows = [cast(world.observation_space, row) for row in rows]
     if isinstance(rows[0], dict):
         return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
     return np.stack(rows)

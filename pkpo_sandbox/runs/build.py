@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import gymnasium
     from stable_baselines3.common.callbacks import BaseCallback
 
+    from pkpo_envs.columns import EnvWrapper
     from pkpo_sandbox.algorithm.group_policy_gradient import GroupPolicyGradient
     from pkpo_sandbox.algorithm.groups import GroupVecEnv
 
@@ -122,17 +123,19 @@ def objective_of(objective: Mapping[str, Any]) -> tuple[Callable[..., Any], dict
 
 def callbacks(config: TrainConfig) -> "list[BaseCallback]":
     """The metrics that a config asks for, and the user's own callbacks."""
+    from pkpo_envs.columns import find_spec
+    from pkpo_envs.conventions import has_exact_solution
     from pkpo_sandbox.metrics.callbacks import ExactCallback, GroupEvalCallback, SolveRateCallback
 
     metrics, group_size = config.metrics, config.algorithm.group_size
     chosen: list[BaseCallback] = []
     alone = world(config)
     threshold = metrics.solve_threshold
-    if threshold is None and alone.spec is not None:
-        threshold = alone.spec.reward_threshold
+    if threshold is None:
+        threshold = find_spec(config.env.id).reward_threshold
     if threshold is not None:
         chosen.append(SolveRateCallback(threshold))
-    if metrics.exact_ks and has_exact_solution(alone):
+    if metrics.exact_ks and alone is not None and has_exact_solution(alone):
         chosen.append(ExactCallback(alone, metrics.exact_ks, metrics.eval_freq))
     own = own_callbacks(config.callbacks)
     if metrics.eval_groups > 0:
@@ -173,6 +176,7 @@ def group_env(config: TrainConfig, n_groups: int) -> "GroupVecEnv":
     given = dataclasses.asdict(config.env)
     env_id, kwargs = given.pop("id"), given.pop("kwargs")
     arguments = {name: value for name, value in given.items() if value is not None}
+    arguments["wrappers"] = wrappers(config)
     if taken := sorted({"env_id", "n_groups", "group_size", *given} & kwargs.keys()):
         raise ValueError(
             f"env.kwargs has {', '.join(taken)}, which is not for the env itself: set it beside "
@@ -181,16 +185,30 @@ def group_env(config: TrainConfig, n_groups: int) -> "GroupVecEnv":
     return make_group_env(env_id, n_groups, config.algorithm.group_size, **arguments, **kwargs)
 
 
-def world(config: TrainConfig) -> "gymnasium.Env":
-    """One scalar env of the config's kind."""
-    import gymnasium
+def wrappers(config: TrainConfig) -> "list[EnvWrapper]":
+    """The wrappers of the config's env, as functions of an env.
 
-    limit = config.env.max_episode_steps
-    limited = {} if limit is None else {"max_episode_steps": limit}
-    return gymnasium.make(config.env.id, **limited, **config.env.kwargs)
+    :raises ValueError: if an entry of ``env.wrappers`` has no ``_target_``
+    """
+    from hydra.utils import instantiate
+
+    for number, entry in enumerate(config.env.wrappers):
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("_target_"), str):
+            raise ValueError(
+                f"env.wrappers[{number}] is {entry!r}: name a wrapper class by a _target_, as in "
+                "env.wrappers=[{_target_: minigrid.wrappers.ImgObsWrapper}]"
+            )
+    return [instantiate(entry, _partial_=True, _convert_="all") for entry in config.env.wrappers]
 
 
-def has_exact_solution(env: "gymnasium.Env") -> bool:
-    """Whether a world knows exact values, of episodes that no time limit cuts short."""
-    limited = env.spec is not None and env.spec.max_episode_steps is not None
-    return hasattr(env.unwrapped, "exact") and not limited
+def world(config: TrainConfig, **kwargs: Any) -> "gymnasium.Env | None":
+    """One env of the config's kind, in its wrappers; None if only a vector env is registered.
+
+    :param kwargs: more arguments of its constructor
+    """
+    from pkpo_envs.columns import make_world
+
+    kwargs = {**config.env.kwargs, **kwargs}
+    if config.env.max_episode_steps is not None:
+        kwargs["max_episode_steps"] = config.env.max_episode_steps
+    return make_world(config.env.id, kwargs, wrappers(config))

@@ -55,6 +55,7 @@ class EnvConfig:
     num_envs: int | None = None  # None: one for each attempt
     max_episode_steps: int | None = None  # None: the env's own limit
     seeded_problems: int | None = None  # starts that groups share, of an env without problems
+    wrappers: list[Any] = field(default_factory=list)  # _target_s, put around the env in this order
 
     def __post_init__(self) -> None:
         if self.vectorization == "async" and self.num_envs is None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, open_dict
 
 from pkpo_sandbox.runs import command
-from pkpo_sandbox.runs.build import build, callbacks, has_exact_solution, world
+from pkpo_sandbox.runs.build import build, callbacks, world
 from pkpo_sandbox.runs.config import TrainConfig, readable, task_overrides
 from pkpo_sandbox.runs.job import App, perform
 
@@ -104,11 +104,12 @@ def make_checkpoint(
 
 def exact(model: "GroupPolicyGradient", config: TrainConfig) -> dict[str, Any]:
     """What the policy learned, in exact values for each k, where the world knows them."""
+    from pkpo_envs.conventions import has_exact_solution
     from pkpo_sandbox.metrics.exact import exact_values
     from pkpo_sandbox.transforms import powers_of_two
 
     alone = world(config)
-    if not has_exact_solution(alone):
+    if alone is None or not has_exact_solution(alone):
         return {}
     ks, k = set(powers_of_two(model.group_size)), config.objective.get("k")
     if isinstance(k, int):

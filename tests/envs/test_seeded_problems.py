@@ -46,7 +46,7 @@ def test_a_problem_is_the_start_of_one_seed(env_id):
     env = SeededProblems(gymnasium.make(env_id), 5, seed=7)
     plain = gymnasium.make(env_id)
     for problem in range(5):
-        seed = int(np.random.SeedSequence([7, problem]).generate_state(1)[0])
+        seed = int(np.random.SeedSequence([7, problem]).generate_state(1)[0]) % 2**31
         start = env.reset(options={"problem": problem})[0]
         assert (start == plain.reset(seed=seed)[0]).all()
 
