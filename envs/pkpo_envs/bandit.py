@@ -58,6 +58,8 @@ class BanditEnv(ProblemEnv):
     Pass@K Policy Optimization, arXiv 2505.15201, for max@k. The arms are this project's.
     """
 
+    stackable = True
+
     def __init__(
         self,
         payouts: Sequence[float] = (0.5, 0.8, 1.0),

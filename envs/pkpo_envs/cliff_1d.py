@@ -56,6 +56,8 @@ class Cliff1DEnv(ProblemEnv):
     Pass@K Policy Optimization, arXiv 2505.15201: its one-dimensional toy, with std = 0.1.
     """
 
+    stackable = True
+
     def __init__(self, render_mode: str | None = None) -> None:
         super().__init__(render_mode)
         self._best: dict[tuple[int, float], float] = {}

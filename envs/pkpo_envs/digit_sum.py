@@ -59,6 +59,8 @@ class DigitSumEnv(ProblemEnv):
     None: a sibling of the problem set that takes several steps, made for this project.
     """
 
+    stackable = True
+
     def __init__(self, n_digits: int = 3, render_mode: str | None = None) -> None:
         super().__init__(render_mode)
         integer = isinstance(n_digits, int | np.integer) and not isinstance(n_digits, bool)

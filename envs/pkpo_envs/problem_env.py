@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -39,6 +39,11 @@ class ProblemEnv(gym.Env[Any, Any]):
     A world of several steps also has `decision_observations() -> (n_decisions, ...)`, every
     observation at which it asks for an action; `exact` then gets one distribution for each of them.
 
+    A world may set `stackable = True` in its class body (a subclass says it anew): its physics then
+    give each row the same bytes whatever other rows there are (no matrix products, no sums over the
+    batch), and ask `np_random` for one number, or row, an episode (`size=len(actions)`). Many runs
+    then share one call of them.
+
     A world with an argument `render_mode` that it hands to `super().__init__` can be seen, as
     "rgb_array" or in the window of "human": its latest 64 attempts, at whatever problems. The
     picture has the return of each, unless the world overrides `draw`. The vector environment can
@@ -47,6 +52,7 @@ class ProblemEnv(gym.Env[Any, Any]):
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": FPS}  # noqa: RUF012
     n_problems: int = 1
+    stackable: ClassVar[bool] = False
 
     _state: NDArray[Any] | None = None
     _problem: int = 0

@@ -60,6 +60,8 @@ class ProblemSetEnv(ProblemEnv):
     Pass@K Policy Optimization, arXiv 2505.15201, for the stall that this world shows in small.
     """
 
+    stackable = True
+
     def __init__(
         self,
         n_problems: int = 128,

@@ -38,6 +38,7 @@ from pkpo_sandbox.algorithm.pkpo import PKPO
 from pkpo_sandbox.algorithm.rollouts import Rollout
 from pkpo_sandbox.metrics.evaluation import evaluate_groups
 from pkpo_sandbox.transforms import pkpo, rloo
+from tests.algorithm.enumeration import LOGITS, OUTCOMES, true_gradient
 
 BANDIT = "pkpo_envs:pkpo/Bandit-v0"
 PROBLEM_SET = "pkpo_envs:pkpo/ProblemSet-v0"
@@ -153,11 +154,6 @@ class DoubleExtractor(FlattenExtractor):
         return super().forward(observations).double()
 
 
-LOGITS = torch.tensor([0.3, -0.2, 0.4], dtype=torch.float64)
-#: arm, reward, chance of that reward: the five outcomes of an attempt at the default bandit
-OUTCOMES = [(0, 0.5, 1.0), (1, 0.8, 0.4), (1, 0.0, 0.6), (2, 1.0, 0.1), (2, 0.0, 0.9)]
-
-
 def softmax_bandit(n_groups: int, group_size: int, **kwargs) -> PKPO:
     """A policy in float64 whose action_net.bias is its logits."""
     model = bandit(
@@ -208,19 +204,6 @@ def expected_gradient(model: PKPO) -> torch.Tensor:
         mass += probability
     assert mass == pytest.approx(1, abs=1e-12)
     return total
-
-
-def true_gradient(k: int) -> torch.Tensor:
-    """∂max@k/∂logits by autograd: E max = ∫ (1 − P(g ≤ v)^k) dv, over the gaps between outcomes."""
-    logits = LOGITS.clone().requires_grad_()
-    p = torch.softmax(logits, 0)
-    # P(g < 0.5), P(g < 0.8), P(g < 1): what misses, then the safe arm, then the risky one.
-    below = torch.stack(
-        [0.6 * p[1] + 0.9 * p[2], p[0] + 0.6 * p[1] + 0.9 * p[2], p[0] + p[1] + 0.9 * p[2]]
-    )
-    value = (torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64) * (1 - below**k)).sum()
-    assert value.item() == pytest.approx(BanditEnv().max_at_k(p.tolist(), k), abs=1e-12)
-    return torch.autograd.grad(value, logits)[0]
 
 
 @pytest.mark.parametrize("k", [1, 2, 4])

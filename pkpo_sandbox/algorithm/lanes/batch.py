@@ -1,0 +1,406 @@
+"""One tensor program for many lanes: they play, are weighed, and step together."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pkpo_sandbox.algorithm import update
+from pkpo_sandbox.algorithm.lanes.log import LaneLog
+from pkpo_sandbox.algorithm.lanes.networks import LaneNetwork, Pass, padded
+from pkpo_sandbox.algorithm.lanes.optimizers import LaneOptimizer
+from pkpo_sandbox.algorithm.lanes.policies import LaneCategorical, initial_policies, lane_policy
+from pkpo_sandbox.algorithm.lanes.settings import SETTINGS, Lane, LaneObjectives, LaneSetting
+from pkpo_sandbox.algorithm.lanes.worlds import LaneWorlds
+
+Step = Any  # a step of all lanes: lane_policies.CategoricalStep or GaussianStep
+Watch = Callable[["LaneBatch"], None]
+
+
+@dataclass
+class LaneResult:
+    """What a lane has come to.
+
+    :ivar rows: of the log, as a run's ``progress.csv`` has them, without the clock
+    :ivar policy: the ``state_dict`` of the policy that Stable-Baselines3 would have
+    :ivar optimizer: the ``state_dict`` of its optimizer
+    :ivar num_timesteps: env steps trained on
+    :ivar n_updates: steps of the optimizer
+    :ivar error: what ended the lane before its time; its weights are those before
+    """
+
+    rows: list[dict[str, Any]]
+    policy: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    num_timesteps: int
+    n_updates: int
+    error: Exception | None = None
+
+
+class LaneBatch:
+    """Lanes that are trained as one tensor program.
+
+    All have a ``clip_range``, or none, and all an ``ent_coef``, or none: a term of the loss that a
+    lane does not have is not computed for it.
+
+    :param numbers: of the lanes among all that are trained
+    :ivar problems: (lanes, n_groups) of the iteration that is played
+    :ivar undiscounted: (lanes, attempts) float64, returns of the attempts, once they have ended
+    :ivar n_calls: steps of the env so far
+    """
+
+    problems: NDArray[np.int64]
+    undiscounted: NDArray[np.float64]
+
+    def __init__(
+        self,
+        env_id: str,
+        lanes: Sequence[Lane],
+        numbers: Sequence[int],
+        *,
+        group_size: int,
+        n_groups: int,
+        n_epochs: int,
+        policy_kwargs: dict[str, Any],
+        stats_window_size: int,
+        device: torch.device,
+    ) -> None:
+        self.numbers = list(numbers)
+        self.group_size, self.n_groups, self.n_epochs = group_size, n_groups, n_epochs
+        self.attempts, self.device = n_groups * group_size, device
+        seeds = [lane.seed for lane in lanes]
+        kwargs = [dict(lane.env_kwargs) for lane in lanes]
+        self.worlds = LaneWorlds(env_id, kwargs, seeds, n_groups, group_size)
+        # 1. each lane's policy as SB3 makes it, and the generator as that leaves it
+        policies, generators = initial_policies(
+            self.worlds.observation_space, self.worlds.action_space, seeds, policy_kwargs
+        )
+        self._template = policies[seeds[0]]
+        self.network = LaneNetwork(self._template)
+        self._optimizer = LaneOptimizer(self._template, self.network)
+        self.distribution = lane_policy(self._template, self.network)
+        rows = {seed: self.network.row_of(policy) for seed, policy in policies.items()}
+        if isinstance(self.distribution, LaneCategorical):
+            for row in rows.values():
+                self.network.block_outputs(row)
+        self._bind(torch.stack([rows[seed] for seed in seeds]).to(device))
+        self._draws = self.distribution.draws(generators, self.attempts, device)
+        # 2. what each lane has of its own
+        self._settings = {
+            name: LaneSetting(name, [getattr(lane, name) for lane in lanes], device)
+            for name in SETTINGS
+        }
+        self._objectives = LaneObjectives([lane.objective for lane in lanes], device)
+        # 3. what is counted and kept
+        self.iteration = self.num_timesteps = self.n_updates = self.n_calls = 0
+        self.results: dict[int, LaneResult] = {}
+        self._failed: dict[int, Exception] = {}
+        self._passes: list[Pass] = []
+        self.log = LaneLog(len(lanes), group_size, max(1, stats_window_size // n_groups))
+
+    @property
+    def bytes_per_lane(self) -> int:
+        """About what a lane takes in tensors: weights, gradient, Adam's moments; an iteration."""
+        numbers = 4 * self.network.size
+        rows = self.worlds.first_rows if self.worlds.one_step else self.attempts
+        widths = sum(part.width for part in self.network.weights)
+        numbers += rows * (2 * widths + 6 * self.network.weights[-1].width) + 16 * self.attempts
+        return 4 * numbers
+
+    @property
+    def n_lanes(self) -> int:
+        """Lanes that have not failed."""
+        return len(self.numbers)
+
+    def learn(self, total_timesteps: int, log_interval: int | None, watch: Watch | None) -> None:
+        """Train every lane for at least ``total_timesteps``, in whole iterations."""
+        while self.n_lanes and self.num_timesteps < total_timesteps:
+            self.iterate(total_timesteps, log_interval, watch)
+        for lane in range(self.n_lanes):
+            self.results[self.numbers[lane]] = self._result(lane)
+
+    def iterate(
+        self, total_timesteps: int, log_interval: int | None = None, watch: Watch | None = None
+    ) -> None:
+        """One iteration of every lane."""
+        # 1. play every attempt to its end
+        steps, rewards = self._play(watch)
+        self.iteration += 1
+        progress = 1.0 - min(self.num_timesteps, total_timesteps) / total_timesteps
+        last = self.num_timesteps >= total_timesteps
+        logged = log_interval is not None and (self.iteration % log_interval == 0 or last)
+        # 2. one weight for each attempt
+        coefficients = self._objectives.at(progress)
+        returns = self._returns(rewards, progress)
+        weights = self._objectives.weights(returns, coefficients, self._fail)
+        # 3. steps along the clipped gradient
+        statistics = self._update(steps, weights.flatten(1), progress, logged)
+        # 4. what happened
+        self.log.add(self.undiscounted)
+        if logged:
+            self.log.write(
+                self._failed,
+                statistics,
+                self._objectives.by_lane(coefficients),
+                iteration=self.iteration,
+                num_timesteps=self.num_timesteps,
+                n_updates=self.n_updates,
+                ep_len_mean=len(steps),
+            )
+        if self._failed:
+            self._drop_failed()
+
+    # Play
+
+    def _play(self, watch: Watch | None) -> tuple[list[Step], list[NDArray[np.float64]]]:
+        """-> what was acted by and the rewards (lanes, attempts), of each step."""
+        self.problems, observations = self.worlds.start(self.iteration)
+        steps: list[Step] = []
+        rewards: list[NDArray[np.float64]] = []
+        over = False
+        while not over:
+            # 1. act
+            step = self._act(len(steps), observations)
+            # 2. step all worlds
+            earned, over = self.worlds.step(self._env_actions(step))
+            self.num_timesteps += self.attempts
+            self.n_calls += 1
+            steps.append(step)
+            rewards.append(self._checked(earned, len(steps)))
+            # 3. tell who watches, before the update
+            if over:
+                self.undiscounted = sum(rewards[1:], rewards[0])
+            else:
+                observations = self.worlds.observe()
+            if watch is not None:
+                watch(self)
+        return steps, rewards
+
+    def _act(self, number: int, observations: NDArray[Any]) -> Step:
+        """The distributions at observations (lanes, rows, ...), and actions drawn from them."""
+        rows = observations.shape[1]
+        if number == len(self._passes):
+            self._passes.append(self.network.new_pass(self.n_lanes, rows, self.device))
+        work = self._passes[number]
+        if not (rows == 1 and self.network.discrete and self.network.features == 1):
+            work.inputs = self.network.encode(torch.from_numpy(observations).to(self.device))
+        self.network.forward(work)
+        step = self.distribution.prepare(work.outputs)
+        for lane in step.diverged():
+            self._fail(
+                lane,
+                ValueError(
+                    "the policy's logits are not finite, training has diverged: lower learning_rate"
+                ),
+            )
+        step.sample(self._draws.next())
+        return step
+
+    def _env_actions(self, step: Step) -> NDArray[Any]:
+        """(lanes, attempts, ...), Gaussian samples clipped to the space as SB3 does."""
+        actions = step.env_actions().cpu().numpy()
+        space = self.worlds.action_space
+        if isinstance(space, spaces.Box):
+            actions = actions.reshape(*actions.shape[:2], *space.shape)
+            actions = np.clip(actions, space.low, space.high)
+        return actions
+
+    def _checked(self, rewards: NDArray[np.float64], step: int) -> NDArray[np.float64]:
+        """The rewards (lanes, attempts), zeros for the lanes that fail."""
+        for lane, error in self.worlds.errors.items():
+            self._fail(lane, error)
+        if not math.isfinite(rewards.sum()):
+            for lane in np.flatnonzero(~np.isfinite(rewards).all(1)).tolist():
+                column = int(np.flatnonzero(~np.isfinite(rewards[lane]))[0])
+                error = ValueError(
+                    f"the env in column {column} gave reward {rewards[lane, column]} at step {step}"
+                    " of the iteration: rewards must be finite. The policy has not been updated on "
+                    "it; mend the env, or wrap it so that this case has a finite reward"
+                )
+                self._fail(lane, error)
+        if self._failed:
+            rewards = rewards.copy()
+            rewards[list(self._failed)] = 0
+        return rewards
+
+    def _returns(self, rewards: Sequence[NDArray[np.float64]], progress: float) -> Tensor:
+        """Discounted returns (lanes, n_groups, group_size)."""
+        returns, gamma = self.undiscounted, self._settings["gamma"].at(progress)
+        if len(rewards) > 1 and any(value != 1 for value in gamma):
+            factor = np.array(gamma)[:, np.newaxis]
+            returns = sum((factor**t * r for t, r in enumerate(rewards[1:], 1)), rewards[0])
+        returns = torch.from_numpy(returns).to(self.device)
+        return returns.view(-1, self.n_groups, self.group_size)
+
+    # Update
+
+    def _update(
+        self, steps: list[Step], weights: Tensor, progress: float, logged: bool
+    ) -> dict[str, list[float]]:
+        """``n_epochs`` steps of the optimizer.
+
+        :param weights: (lanes, attempts)
+        :return: if it is logged, what is told of each lane: its last loss, and so on
+        """
+        now = {name: setting.at(progress) for name, setting in self._settings.items()}
+        scale = self._settings["ent_coef"]
+        ent_coef = scale.tensor(now["ent_coef"]) if scale.used else None
+        old, statistics = None, {}
+        for epoch in range(self.n_epochs):
+            if epoch > 0:  # the same actions under the policy as it is now
+                for work in self._passes[: len(steps)]:
+                    self.network.forward(work)
+                passes = self._passes[: len(steps)]
+                steps = [s.again(work.outputs) for s, work in zip(steps, passes, strict=True)]
+            told = logged and epoch == self.n_epochs - 1
+            if self._settings["clip_range"].values[0] is None:
+                by_log_prob = [weights / -self.n_groups] * len(steps)
+                surrogate = self._surrogate(steps, weights) if told else None
+            else:
+                log_prob = joined(steps)
+                old = log_prob if old is None else old
+                clip = self._settings["clip_range"].tensor(now["clip_range"])[:, None]
+                surrogate, by_log_prob = clipped(log_prob, old, weights, self.n_groups, clip)
+            if told:
+                statistics = self._losses(steps, surrogate, ent_coef)
+            self._backward(steps, by_log_prob, ent_coef)
+            norms = self._step(now)
+            if told:
+                statistics |= {"grad_norm": norms, "learning_rate": now["learning_rate"]}
+        self.n_updates += self.n_epochs
+        return statistics
+
+    def _surrogate(self, steps: list[Step], weights: Tensor) -> Tensor:
+        log_prob = joined(steps)
+        each = weights[:, None].expand_as(log_prob)
+        return update.surrogate(log_prob.flatten(1), each.flatten(1), self.n_groups)
+
+    def _losses(
+        self, steps: list[Step], surrogate: Tensor | None, ent_coef: Tensor | None
+    ) -> dict[str, list[float]]:
+        assert surrogate is not None
+        entropy = torch.stack([step.entropy.mean(1) for step in steps], 1).mean(1)
+        loss = -surrogate if ent_coef is None else -surrogate - ent_coef * entropy
+        return {"loss": loss.tolist(), "entropy": entropy.tolist()}
+
+    def _backward(
+        self, steps: list[Step], by_log_prob: Sequence[Tensor], ent_coef: Tensor | None
+    ) -> None:
+        """Write the loss's gradient.
+
+        :param by_log_prob: (lanes, attempts), its derivative by the log-probabilities of each step
+        """
+        for t, (step, by) in enumerate(zip(steps, by_log_prob, strict=True)):
+            work = self._passes[t]
+            rows = work.outputs.shape[1]
+            by_entropy = None
+            if ent_coef is not None:  # the mean is over rows and steps
+                by_entropy = (ent_coef * (-1 / (rows * len(steps))))[:, None, None]
+            above = step.backward(by.unflatten(1, (rows, -1)), by_entropy)
+            self.network.backward(work, above, add=t > 0)
+            if self.network.log_std_gradients is not None:
+                target = self.network.log_std_gradients[:, 0, : self.network.n_outputs]
+                target.copy_(step.by_log_std if t == 0 else target + step.by_log_std)
+
+    def _step(self, now: dict[str, list[Any]]) -> list[float]:
+        """Clip each lane's gradient and take the optimizer's step. -> norms before clipping."""
+        norm = torch.linalg.vector_norm(self._gradient, dim=1)
+        norms, bounds = norm.tolist(), now["max_grad_norm"]
+        if not math.isfinite(sum(norms)):
+            for lane, value in enumerate(norms):
+                try:
+                    update.check_finite_norm(value)
+                except ValueError as error:
+                    self._fail(lane, error)
+        if self._failed:
+            self._gradient[list(self._failed)] = 0
+        if any(x + update.NORM_EPSILON > bound for x, bound in zip(norms, bounds, strict=True)):
+            factor = update.clip_factor(norm, self._settings["max_grad_norm"].tensor(bounds))
+            self._gradient *= factor[:, None]
+        self._optimizer.step(now["learning_rate"])
+        self._learning_rate = now["learning_rate"]
+        return norms
+
+    # Failures
+
+    def _fail(self, lane: int, error: Exception) -> None:
+        """Note that a lane goes no further than here; the others go on."""
+        if lane not in self._failed:
+            self._failed[lane] = error
+            self.results[self.numbers[lane]] = self._result(lane, error)
+
+    def _drop_failed(self) -> None:
+        """Go on without the lanes that have failed."""
+        kept = [lane for lane in range(self.n_lanes) if lane not in self._failed]
+        self._failed = {}
+        self.numbers = [self.numbers[lane] for lane in kept]
+        if not kept:
+            return
+        rows = torch.tensor(kept, device=self.device)
+        self.worlds.keep(kept)
+        self._draws.keep(kept)
+        flat = self.flat[rows]
+        self._bind(flat, keep=rows)
+        self._settings = {name: setting.keep(kept) for name, setting in self._settings.items()}
+        self._objectives = self._objectives.keep(kept)
+        self._passes = []
+        self.log.keep(kept)
+
+    def _bind(self, flat: Tensor, keep: Tensor | None = None) -> None:
+        self.flat, self._gradient = flat, torch.zeros_like(flat)
+        self.network.bind(flat, self._gradient)
+        if keep is None:
+            self._optimizer.bind(flat, self._gradient)
+        else:
+            self._optimizer.keep(keep, flat, self._gradient)
+
+    # Results
+
+    def _result(self, lane: int, error: Exception | None = None) -> LaneResult:
+        rates = getattr(self, "_learning_rate", None)
+        return LaneResult(
+            rows=self.log.rows[lane],
+            policy=self.policy_state(lane),
+            optimizer=self._optimizer.state_dict(lane, 1.0 if rates is None else rates[lane]),
+            num_timesteps=self.num_timesteps,
+            n_updates=self.n_updates,
+            error=error,
+        )
+
+    def policy_state(self, lane: int) -> dict[str, Tensor]:
+        """The ``state_dict`` of a lane's policy."""
+        return {**self._template.state_dict(), **self.network.read(self.flat[lane])}
+
+
+def joined(steps: Sequence[Step]) -> Tensor:
+    """The log-probabilities (lanes, steps, attempts) of all actions."""
+    return torch.stack([step.log_prob.flatten(1) for step in steps], 1)
+
+
+def clipped(
+    log_prob: Tensor, old: Tensor, weights: Tensor, n_groups: int, clip_range: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """PPO's surrogate (lanes,), and minus its derivative by the log-probabilities of each step.
+
+    :param log_prob: (lanes, steps, attempts)
+    :param weights: (lanes, attempts)
+    """
+    _, n_steps, attempts = log_prob.shape
+    rows = n_steps * attempts
+
+    def whole(values: Tensor) -> Tensor:
+        """As (lanes, rows), with zeros up to whole vectors."""
+        return torch.nn.functional.pad(values.flatten(1), (0, padded(rows) - rows))
+
+    leaf = whole(log_prob).requires_grad_()
+    each = whole(weights[:, None].expand_as(log_prob))
+    value = update.clipped_surrogate(leaf, whole(old), each, n_groups, clip_range)
+    (by_log_prob,) = torch.autograd.grad(value.sum(), leaf)
+    by_step = by_log_prob[:, :rows].neg().view(-1, n_steps, attempts)
+    return value.detach(), list(by_step.unbind(1))
