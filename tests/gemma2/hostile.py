@@ -1,7 +1,9 @@
-"""A scoring function for the tests of the verifier; its module is light, so workers start fast."""
+"""What the tests of the verifier run in processes; the module is light, so they start fast."""
 
 import os
 import time
+
+from pkpo_sandbox.gemma2.tasks.verifier import Verifier
 
 
 def slow_or_deadly(gold: str, answer: str) -> float:
@@ -17,3 +19,12 @@ def slow_or_deadly(gold: str, answer: str) -> float:
     if answer == "raise":
         raise RuntimeError("as told")
     return float(gold == answer)
+
+
+def scored(answer: str) -> list[float]:
+    """The scores of "a" and of an answer, in processes of their own."""
+    verifier = Verifier(slow_or_deadly, workers=1)
+    try:
+        return verifier([("a", "a"), ("a", answer)])
+    finally:
+        verifier.close()

@@ -2,7 +2,12 @@
 
 Checking an answer runs a parser and computer algebra on whatever a policy wrote, and 9^{9^{9^9}}
 may take all memory or never end. Nothing inside the process can be trusted to stop that (a signal
-does not interrupt a long big-integer power), so a worker that misses its deadline is killed.
+does not interrupt a long power of big integers), so a worker that misses its deadline is killed.
+
+Why no library: with Pebble's ``ProcessPool`` (5.2.3) one worker that is killed while it waits, by
+the system for its memory, say, breaks the pool; a worker that is killed while it holds the one
+channel blocks all others for a minute; and each hung worker is first asked to end, for 3 s, one
+after the other. Here each worker has a pipe of its own, and its death costs one answer at most.
 """
 
 import math
@@ -91,10 +96,18 @@ class Verifier:
         self._workers.clear()
 
     def _start(self) -> _Worker:
+        from pkpo_envs.processes import default_start_method  # not above: workers import this file
+
+        if multiprocessing.current_process().daemon:
+            raise RuntimeError(
+                "answers are scored in processes, and this one may start none, because it is "
+                "daemonic as those of multiprocessing.Pool are: use a launcher such as joblib's"
+            )
         here, there = self._context.Pipe()
         arguments = (self.score, there, self.seconds)
         process = self._context.Process(target=_serve, args=arguments, daemon=True)
-        process.start()
+        with default_start_method("spawn"):  # below joblib it is one that the worker does not know
+            process.start()
         there.close()
         return _Worker(process, here, time.monotonic() + START_SECONDS)
 
