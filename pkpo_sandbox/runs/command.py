@@ -17,7 +17,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from pkpo_sandbox.runs.config import one_line
-from pkpo_sandbox.runs.journal import Journal
+from pkpo_sandbox.runs.console import open_standard_streams, safe_output, say
+from pkpo_sandbox.runs.journal import journals
 
 #: what launchers and sweepers need, by the name after hydra/launcher= or hydra/sweeper=
 EXTRAS = {
@@ -47,62 +48,73 @@ def missing_extra(arguments: Sequence[str]) -> str | None:
 
 
 def explain(error: Exception) -> None:
-    """Print an error that ended the command: in a line or two, unless it is from a job itself."""
+    """Print an error that ended the command on stderr.
+
+    A mistake in the command line or a config is one or two lines, and so is a worker process that
+    died. An error of a job is its traceback, from the job on.
+    """
     launcher = type(error).__module__.partition(".")[0]
     if isinstance(error, CompactHydraException):
-        print(error, file=sys.stderr)
+        say(error, error=True)
         if isinstance(error.__cause__, OmegaConfBaseException):
-            print(error.__cause__, file=sys.stderr)
+            say(error.__cause__, error=True)
     elif launcher in ("joblib", "submitit", "ray"):
-        print(
+        say(
             f"a worker process of {launcher} died; it was killed, or memory ran out "
             f"({type(error).__name__})",
-            file=sys.stderr,
+            error=True,
         )
     else:
         tb = error.__traceback__
         while tb is not None and tb.tb_frame.f_code.co_name != "perform":
             tb = tb.tb_next  # the frames before it are Hydra's
         if tb is None:
-            print(one_line(error), file=sys.stderr)
+            say(one_line(error), error=True)
         else:
-            traceback.print_exception(type(error), error, tb)
-    print("(HYDRA_FULL_ERROR=1 shows the complete stack trace)", file=sys.stderr)
+            say("".join(traceback.format_exception(type(error), error, tb)).rstrip(), error=True)
+    say("(HYDRA_FULL_ERROR=1 shows the complete stack trace)", error=True)
 
 
+@safe_output()
 def main(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """Run a Hydra app; modules in the working directory can be named in its configs.
 
     The exit status is 1 if any job failed, 130 if the user stopped it.
     """
+    open_standard_streams()
     sys.path.insert(0, os.getcwd())
     if message := missing_extra(sys.argv[1:]):
         sys.exit(message)
     in_full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on to here
-    decorate = hydra.main(
-        version_base="1.3", config_path="pkg://pkpo_sandbox.conf", config_name=config_name
-    )
-    caught: BaseException | None = None
+    journals.clear()
+    error: BaseException | None = None
     try:
+        decorate = hydra.main(
+            version_base="1.3", config_path="pkg://pkpo_sandbox.conf", config_name=config_name
+        )
         decorate(task)()
-    except BrokenPipeError:  # `pkpo-train --help | head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except (Exception, KeyboardInterrupt) as error:
-        caught = error
-    stopped = isinstance(caught, KeyboardInterrupt)
-    journal = Journal.latest
-    if isinstance(caught, Exception) and not in_full:
-        in_table = journal is not None and "failed" in journal.outcomes()
-        if not in_table:
-            explain(caught)
-    complete = journal is None or journal.close(stopped)
-    if stopped:
-        if journal is None:
-            print("\nstopped: start the same command again", file=sys.stderr)
+    except BaseException as caught:  # SystemExit too: the journal has to be closed
+        error = caught
+    complete = ended(error, in_full)
+    if isinstance(error, KeyboardInterrupt):
         sys.exit(130)
-    if caught is not None and in_full:
-        raise caught
-    if caught is not None or not complete:
+    if isinstance(error, SystemExit) or (error is not None and in_full):
+        raise error
+    if error is not None or not complete:
         sys.exit(1)
+
+
+def ended(error: BaseException | None, in_full: bool) -> bool:
+    """Explain an error that ended the command, and close the journal; whether every job was done.
+
+    :param in_full: whether Python will print the error, with all frames
+    """
+    journal = journals[-1] if journals else None
+    if isinstance(error, Exception) and not in_full and not (journal and journal.tells(error)):
+        explain(error)
+    if journal is None:
+        if isinstance(error, KeyboardInterrupt):
+            say("\nstopped: start the same command again", error=True)
+        return True
+    return journal.close(error)

@@ -15,6 +15,8 @@ from hydra.errors import CompactHydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
+from pkpo_sandbox.runs.values import text
+
 Schema = TypeVar("Schema")
 
 NOT_IN_HASH = ("name", "progress_bar", "score")  # they change nothing in the results
@@ -36,7 +38,7 @@ def readable(*kinds: type[Exception]) -> Iterator[None]:
 
 def one_line(error: BaseException) -> str:
     """An error as "ValueError: k = 99 exceeds n = 16", on one line."""
-    message = " ".join(str(error).split())
+    message = " ".join(text(error).split())
     return (
         message if isinstance(error, UnusableConfigError) else f"{type(error).__name__}: {message}"
     )

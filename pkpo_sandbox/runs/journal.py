@@ -1,30 +1,50 @@
 """What became of the jobs of a sweep: told while it runs, summed up when it ends."""
 
-import csv
-import io
 import json
 import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from pkpo_sandbox.runs.config import one_line
-from pkpo_sandbox.runs.locks import taken
+from pkpo_sandbox.runs.console import columns, duration, say
 from pkpo_sandbox.runs.naming import combinations
+from pkpo_sandbox.runs.scores import write_scores
+from pkpo_sandbox.runs.values import plain
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-BEST = 5  #: scores that are printed
+BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+KILLED = "did not end, as its worker or another one died"
+SHOWN = 300  #: characters of an error that the table of failures shows; its log has them all
+
+#: The journals of the sweeps that this process started. Hydra makes its callbacks itself, from the
+#: config, and hands none of them out: this is where the command finds what became of the jobs.
+journals: list["Journal"] = []
+
+
+def harmless(method: Callable[..., None]) -> Callable[..., None]:
+    """Make a method say what goes wrong in it, instead of raising."""
+
+    @wraps(method)
+    def guarded(self: "Journal", *args: Any, **kwargs: Any) -> None:
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:
+            say(f"sweep: the journal has a gap ({one_line(error)})", error=True)
+
+    return guarded
 
 
 class Journal(Callback):
@@ -32,81 +52,116 @@ class Journal(Callback):
 
     Launchers hand a copy to their workers. A job has a file in a folder beside the runs, whose name
     says how it stands: ``3.begun``, ``3.finished``, ``3.found`` or ``3.failed``. Prints a line of
-    progress after each job; :meth:`close` prints what failed, and writes ``scores.csv``.
+    progress after each job. :meth:`close` prints what failed and writes ``scores.csv``.
+
+    A journal that cannot be kept fails no job. What this process knows is also in its memory, so
+    a full disk hides no failure of a job that it ran itself.
     """
 
-    latest: ClassVar["Journal | None"] = None  #: of the sweep that this process started
-    held: ClassVar["BaseFileLock | None"] = None  #: tells that its folder is in use
-    folder: Path | None = None
+    def __init__(self) -> None:
+        self.sweep: Path | None = None  #: the folder of the runs; None outside of sweeps
+        self.folder: Path | None = None  #: the folder of the files
+        self.n_jobs: int | None = None  #: None if only the sweeper knows how many there will be
+        self.started = time.time()
+        self._lock: BaseFileLock | None = None
+        self._here: dict[int, dict[str, Any]] = {}  # the jobs that this process ran
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_lock": None, "_here": {}}
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        if lacks_score(config):
+            sys.exit("a search maximises a score: name one, such as score=exact.8.max_at_k")
+        journals.append(self)
+        self._open(config)
+        self._count(config)
+
+    @harmless
+    def _open(self, config: DictConfig) -> None:
+        """Make the folder of the files, and lock it to tell that it is in use."""
         from filelock import FileLock
 
-        sweeper = config.hydra.sweeper
-        if (n_trials := sweeper.get("n_trials")) is not None and config.get("score") is None:
-            sys.exit("a search maximises a score: name one, such as score=exact.8.max_at_k")
-        sweep = Path(config.hydra.sweep.dir)
-        sweep.mkdir(parents=True, exist_ok=True)
-        clear_stale(sweep)
-        self.started = time.time()
-        self.folder = Path(tempfile.mkdtemp(prefix=".sweep-", dir=sweep)).absolute()
+        try:
+            self.sweep = Path(config.hydra.sweep.dir)
+            self.sweep.mkdir(parents=True, exist_ok=True)
+            clear_stale(self.sweep)
+            self.folder = Path(tempfile.mkdtemp(prefix=".sweep-", dir=self.sweep)).absolute()
+        except Exception as error:  # Hydra may yet start jobs, and failures have to be told
+            self.folder = Path(tempfile.mkdtemp(prefix=".sweep-"))
+            self.sweep = self.sweep or self.folder.parent
+            say(f"sweep: the journal is in {self.folder} ({one_line(error)})", error=True)
         with suppress(OSError, NotImplementedError):
-            Journal.held = FileLock(self.folder / "lock")
-            Journal.held.acquire(blocking=False)
-        self.n_jobs: int | None = n_trials
-        if str(sweeper["_target_"]).endswith(".BasicSweeper"):
+            self._lock = FileLock(self.folder / "lock")
+            self._lock.acquire(blocking=False)
+
+    @harmless
+    def _count(self, config: DictConfig) -> None:
+        """Find out how many jobs there will be, or say that only the sweeper knows."""
+        sweeper = config.hydra.sweeper
+        self.n_jobs = OmegaConf.select(config, "hydra.sweeper.n_trials", default=None)
+        if sweeper["_target_"] == BASIC:
             swept = [f"{key}={values}" for key, values in (sweeper.params or {}).items()]
-            self.n_jobs = len(combinations([*swept, *config.hydra.overrides.task]))
-        Journal.latest = self
+            self.n_jobs = len(combinations([*swept, *task_overrides(config)]))
+        elif self.n_jobs is None:
+            say(f"sweep: how many runs it has, only {sweeper['_target_']} knows")
 
+    @harmless
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        if self.folder is None:
-            return
-        self._found = (Path(config.hydra.runtime.output_dir) / "summary.json").exists()
-        self._entry = {
-            "overrides": list(config.hydra.overrides.task),
-            "folder": os.path.relpath(config.hydra.runtime.output_dir),
-        }
-        self._note(config, json.dumps(self._entry))
+        if self.sweep is not None:
+            self._note(config.hydra.job.num, "begun", begun(config))
 
+    @harmless
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        if self.folder is None:
+        if self.sweep is None:
             return
-        outcome = "found" if self._found else "finished"
+        number = config.hydra.job.num
+        entry = self._here.get(number) or begun(config)
+        outcome = "found" if entry["found"] else "finished"
         if job_return.status is JobStatus.FAILED:
             outcome = "failed"
-            self._entry["error"] = one_line(job_return._return_value)
+            entry["error"] = one_line(job_return._return_value)
         elif job_return.return_value is not None:
-            self._entry |= {"metric": config.score, "score": job_return.return_value}
-        begun = self._note(config, json.dumps(self._entry))
-        begun.replace(begun.with_suffix(f".{outcome}"))
-        print(self.progress(), flush=True)
+            entry |= {"metric": config.score, "score": job_return.return_value}
+        self._note(number, outcome, entry)
+        say(self.progress())
 
-    def _note(self, config: DictConfig, text: str) -> Path:
-        assert self.folder is not None
-        path = self.folder / f"{config.hydra.job.num}.begun"
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    def outcomes(self) -> list[str]:
-        """How each job stands that has begun."""
-        assert self.folder is not None
-        return [path.suffix.removeprefix(".") for path in self.folder.glob("*.*")]
+    def _note(self, number: int, outcome: str, entry: dict[str, Any]) -> None:
+        """Write how a job stands. If that cannot be done, say so, and say how it stands."""
+        self._here[number] = {**entry, "outcome": outcome}
+        if self.folder is None:
+            return
+        try:
+            self.folder.mkdir(exist_ok=True)  # a sweep that starts may have taken it for stale
+            path = self.folder / f"{number}.{outcome}"
+            path.write_text(json.dumps(plain(entry)), encoding="utf-8")
+            if outcome != "begun":
+                path.with_suffix(".begun").unlink(missing_ok=True)
+        except OSError as error:
+            became = f"{outcome}: {entry['error']}" if "error" in entry else outcome
+            say(f"sweep: no entry for run {number} ({error}), which is {became}", error=True)
 
     def entries(self) -> list[dict[str, Any]]:
-        """The jobs that have begun, in the order of the sweep."""
-        assert self.folder is not None
-        entries = []
-        for path in sorted(self.folder.glob("*.*"), key=lambda path: int(path.stem)):
-            entry = {"overrides": [f"job {path.stem}"], "folder": ""}
-            with suppress(json.JSONDecodeError):  # of a job that was killed as it wrote this
+        """The jobs that have begun, in the order of the sweep, each with its "outcome"."""
+        entries: dict[int, dict[str, Any]] = {}
+        for path, number, outcome in self._files():
+            entry = {"overrides": [f"job {number}"], "folder": ""}
+            with suppress(OSError, ValueError):  # half written, as its process was killed
                 entry = json.loads(path.read_text(encoding="utf-8"))
-            entries.append({**entry, "outcome": path.suffix.removeprefix(".")})
-        return entries
+            entries[number] = {**entry, "outcome": outcome}
+        entries |= self._here
+        return [entries[number] for number in sorted(entries)]
+
+    def _files(self) -> list[tuple[Path, int, str]]:
+        """The file of each job, its number and its outcome. Files of ended jobs come last."""
+        found = [] if self.folder is None else list(self.folder.glob("*.*"))
+        files = [(path, int(path.stem), path.suffix[1:]) for path in found if path.stem.isdigit()]
+        return sorted(files, key=lambda file: file[2] != "begun")
 
     def progress(self) -> str:
         """ "sweep: 12 of 32 runs done, 1 failed, 19 left, about 3 min"."""
-        ended = [outcome for outcome in self.outcomes() if outcome != "begun"]
+        outcomes = {number: outcome for _, number, outcome in self._files()}
+        outcomes |= {number: entry["outcome"] for number, entry in self._here.items()}
+        ended = [outcome for outcome in outcomes.values() if outcome != "begun"]
         failed, worked = ended.count("failed"), len(ended) - ended.count("found")
         total = "" if self.n_jobs is None else f" of {self.n_jobs}"
         parts = [f"sweep: {len(ended) - failed}{total} runs done"]
@@ -118,35 +173,82 @@ class Journal(Callback):
                 parts.append(f"about {duration((time.time() - self.started) / worked * left)}")
         return ", ".join(parts)
 
-    def close(self, stopped: bool = False) -> bool:
-        """Write the scores, print what failed and what is missing; whether nothing is.
+    def tells(self, error: BaseException) -> bool:
+        """Whether the table of failures has this error."""
+        return one_line(error) in [entry.get("error") for entry in self.entries()]
 
-        :param stopped: by the user, who knows what did not end
+    def close(self, error: BaseException | None = None) -> bool:
+        """Write the scores, print what failed, remove the files; whether every job was done.
+
+        :param error: that ended the sweep; None if the sweeper ended it
         """
-        assert self.folder is not None
         entries = self.entries()
-        close_folder(self.folder)
+        self._remove()
         try:
-            write_scores(self.folder.parent, [entry for entry in entries if "score" in entry])
-        except OSError as error:
-            print(f"scores.csv was not written: {one_line(error)}", file=sys.stderr)
-        begun = [entry for entry in entries if entry["outcome"] == "begun"]
-        failed = [entry for entry in entries if entry["outcome"] == "failed"]
-        killed = [] if stopped else begun
-        missing = len(killed)
-        if self.n_jobs is not None:
-            missing = self.n_jobs - (len(entries) - len(begun))
-        if not (stopped or entries):  # not even one began: Hydra has said why
-            return missing <= 0
-        total = self.n_jobs or len(entries)
-        if failed or killed:
-            print(f"\n{len(failed + killed)} of {total} runs failed:", file=sys.stderr)
-            print(failures(failed + killed), file=sys.stderr)
-        if missing > 0:
-            print(f"\nstopped with {missing} of {total} runs not done", file=sys.stderr)
-        if failed or missing > 0:
-            print("start the same command again: it does only what is missing", file=sys.stderr)
-        return not failed and missing <= 0
+            write_scores(self.sweep or Path(), [entry for entry in entries if "score" in entry])
+        except Exception as wrong:  # OSError, or a file that was changed by hand
+            say(f"scores.csv was not written: {one_line(wrong)}", error=True)
+        return tell_end(entries, self.n_jobs, error)
+
+    def _remove(self) -> None:
+        if self._lock is not None:
+            with suppress(OSError):
+                self._lock.release()
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def lacks_score(config: DictConfig) -> bool:
+    """Whether the sweeper searches for the best of so many trials, and has no score to go by."""
+    try:
+        trials = OmegaConf.select(config, "hydra.sweeper.n_trials", default=None)
+        return trials is not None and config.get("score") is None
+    except Exception:  # an interpolation that only a job can resolve
+        return False
+
+
+def begun(config: DictConfig) -> dict[str, Any]:
+    """What is known of a job when it starts."""
+    folder = Path(config.hydra.runtime.output_dir)
+    shown = str(folder)
+    with suppress(ValueError, OSError):  # another drive; a working directory that was removed
+        shown = os.path.relpath(folder)
+    found = (folder / "summary.json").exists()
+    return {"overrides": task_overrides(config), "folder": shown, "found": found}
+
+
+def task_overrides(config: DictConfig) -> list[str]:
+    """The overrides of a job or a sweep as they were written; an interpolation stays one."""
+    overrides = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    assert isinstance(overrides, list)
+    return [str(override) for override in overrides]
+
+
+def tell_end(
+    entries: Sequence[dict[str, Any]], n_jobs: int | None, error: BaseException | None
+) -> bool:
+    """Print what failed and what is missing in a sweep that has ended; whether nothing is.
+
+    :param error: that ended it; None if the sweeper ended it, who then wants no more jobs
+    """
+    stopped = error is not None and not isinstance(error, Exception)  # by the user
+    begun = [entry for entry in entries if entry["outcome"] == "begun"]
+    failed = [entry for entry in entries if entry["outcome"] == "failed"]
+    killed = [] if stopped else begun
+    total = len(entries) if n_jobs is None else n_jobs
+    missing = len(killed) if error is None else total - (len(entries) - len(begun))
+    if not (stopped or entries):  # not even one began: Hydra has said why
+        return missing <= 0
+    if failed or killed:
+        say(f"\n{len(failed + killed)} of {total} runs failed:", error=True)
+        say(failures(failed + killed), error=True)
+    if missing > 0:
+        say(f"\nstopped with {missing} of {total} runs not done", error=True)
+    elif stopped:
+        say("\nstopped", error=True)
+    if failed or missing > 0:
+        say("start the same command again: it does only what is missing", error=True)
+    return not failed and missing <= 0
 
 
 def failures(entries: Sequence[dict[str, Any]]) -> str:
@@ -154,9 +256,11 @@ def failures(entries: Sequence[dict[str, Any]]) -> str:
     rows = [("overrides", "error", "log")]
     for entry in entries:
         log = Path(entry["folder"], "failure.log")
-        error = entry.get("error", "did not end, as its worker or another one died")
+        error = entry.get("error", KILLED)
+        if len(error) > SHOWN:
+            error = f"{error[:SHOWN]}..."
         rows.append((" ".join(entry["overrides"]), error, str(log) if log.exists() else ""))
-    return columns(rows)
+    return columns(rows, fit=sys.stderr)
 
 
 def clear_stale(sweep: Path) -> None:
@@ -168,62 +272,3 @@ def clear_stale(sweep: Path) -> None:
             with FileLock(folder / "lock", timeout=0):
                 pass
             shutil.rmtree(folder)
-
-
-def close_folder(folder: Path) -> None:
-    """Remove the journal of a sweep that has ended."""
-    if Journal.held is not None:
-        Journal.held.release()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def write_scores(sweep: Path, entries: Sequence[dict[str, Any]]) -> None:
-    """Add scores to the sweep's ``scores.csv``, the best first, and print the best of them.
-
-    :param entries: of the journal; a run that has a row already gets a new one
-    """
-    if not entries:
-        return
-    from pkpo_sandbox.runs.folder import write_atomically
-
-    path = sweep / "scores.csv"
-    with taken(sweep):
-        rows: list[dict[str, str]] = []
-        if path.exists():
-            rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
-        for entry in entries:
-            settings = dict(
-                override.lstrip("+").partition("=")[::2] for override in entry["overrides"]
-            )
-            settings = {
-                key: value for key, value in settings.items() if key not in ("score", "name")
-            }
-            results = {key: str(entry[key]) for key in ("metric", "score", "folder")}
-            rows.append({**settings, **results})
-        latest = {(row["metric"], row["folder"]): row for row in rows}
-        ordered = sorted(latest.values(), key=lambda row: (row["metric"], -float(row["score"])))
-        last = ["metric", "score", "folder"]
-        names = [*dict.fromkeys(key for row in ordered for key in row if key not in last), *last]
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, names, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(ordered)
-        write_atomically(path, buffer.getvalue())
-    best = [row for row in ordered if row["metric"] == entries[-1]["metric"]][:BEST]
-    shown = [name for name in names if any(row.get(name) for row in best)]
-    print(f"\nthe best of {path}:")
-    print(columns([shown, *[[row.get(name, "") for name in shown] for row in best]]), flush=True)
-
-
-def columns(rows: Sequence[Sequence[str]]) -> str:
-    """A table as text, each column as wide as its widest entry."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
-    return "\n".join("  ".join(row).rstrip() for row in padded)
-
-
-def duration(seconds: float) -> str:
-    """A time as a person says it: 45 s, 12 min, 3.4 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

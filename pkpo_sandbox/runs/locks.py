@@ -6,36 +6,50 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pkpo_sandbox.runs.console import say
+
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 
 @contextmanager
 def taken(folder: Path) -> Iterator[None]:
-    """Hold a run's folder, waiting while another process does the same run.
+    """Hold a run's folder. Waits while another process does the same run.
 
-    The operating system lets go of it when the process ends, however it ends.
+    The operating system releases the lock when the process ends, however it ends. Where no lock
+    can be had, a message says so and the run is done without one.
     """
     if not is_main_process():
         yield
         return
-    from filelock import FileLock, Timeout
+    from filelock import FileLock
 
     lock: BaseFileLock = FileLock(folder / ".lock")
     try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        print(f"waiting for another process that does the same run: {folder}", flush=True)
-        lock.acquire()
+        acquire(lock, folder)
     except (OSError, NotImplementedError) as error:
-        print(f"no lock ({error}): start the run only once: {folder}", flush=True)
+        say(f"no lock ({error}): start the run only once: {folder}")
     try:
         yield
     finally:
-        if (folder / "summary.json").exists():  # whoever waits will find the run finished
-            with suppress(OSError):
+        with suppress(OSError):
+            if (folder / "summary.json").exists():  # whoever waits will find the run finished
                 Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
+            lock.release()
+
+
+def acquire(lock: "BaseFileLock", folder: Path) -> None:
+    """Acquire a lock, and say so if that has to wait.
+
+    :raises OSError: if the folder cannot be written to, or its file system has no locks
+    """
+    from filelock import Timeout
+
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        say(f"waiting for another process that does the same run: {folder}")
+        lock.acquire()
 
 
 def is_main_process() -> bool:

@@ -36,9 +36,12 @@ def short(value: Any) -> str:
 def combinations(overrides: Sequence[str]) -> list[list[str]]:
     """The jobs of a grid: ``["k=1,2", "seed=0"]`` is [k=1, seed=0] and [k=2, seed=0]."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    hydra = GlobalHydra.instance()
+    loader = hydra.config_loader() if hydra.is_initialized() else None  # finds what glob(*) means
+    parsed = OverridesParser.create(loader).parse_overrides(list(overrides))
     return BasicSweeper.split_arguments(parsed, None)[0]
 
 

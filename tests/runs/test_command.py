@@ -22,16 +22,10 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_module
-from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import OmegaConf
 
 from pkpo_sandbox.runs import command as sweeps
-from pkpo_sandbox.runs import journal
 from pkpo_sandbox.runs.command import missing_extra
 from pkpo_sandbox.runs.folder import read_failures
-from pkpo_sandbox.runs.job import score
-from pkpo_sandbox.runs.journal import Journal, clear_stale, columns, duration, write_scores
-from pkpo_sandbox.runs.locks import taken
 from pkpo_sandbox.runs.tables import load_runs
 
 TROUBLE = """
@@ -223,9 +217,32 @@ def test_a_full_disk_fails_the_runs_and_spoils_nothing(tmp_path, undisturbed):
     result = pkpo_train(tmp_path, *SWEEP, preexec_fn=limit)
     assert result.returncode == 1
     assert "3 of 3 runs failed" in result.stderr
-    assert result.stderr.count("File too large") == 3
+    table = result.stderr[result.stderr.index("3 of 3 runs failed") :].splitlines()
+    assert ["File too large" in row for row in table[2:5]] == [True] * 3
+    assert [f"seed={seed}" in row for seed, row in enumerate(table[2:5])] == [True] * 3
+    assert len(read_failures(tmp_path)) == 3
     assert not list(tmp_path.glob("runs/*/*/summary.json"))
     finish(tmp_path, undisturbed, found=0)
+
+
+@needs_signals
+@needs_plugin("hydra_joblib_launcher")
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_jobs_that_nobody_listens_to_finish(launcher, tmp_path, undisturbed):
+    """Not even one whose messages cannot be printed: a pipe without a reader, and ASCII only."""
+    home = tmp_path / "ü"
+    home.mkdir()
+    (home / "wait-0").touch()
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    process = start(home, *SWEEP, f"hydra/launcher={launcher}", env=ascii_only)
+    wait_for(home / "waits-0")
+    assert process.stdout is not None
+    process.stdout.close()
+    (home / "wait-0").unlink()
+    assert process.wait(120) == 0
+    assert table(home) == table(undisturbed)
+    assert outputs(home) == outputs(undisturbed)
 
 
 @pytest.mark.slow
@@ -429,135 +446,6 @@ def test_a_launcher_that_is_installed_needs_nothing(monkeypatch):
         "hydra_plugins.hydra_submitit_launcher",
         "hydra_plugins.hydra_optuna_sweeper",
     ]
-
-
-def test_a_score_is_a_number_of_the_summary():
-    summary = {"exact": {"8": {"max_at_k": 0.5, "ok": True}}, "seed": 3}
-    assert score(summary, OmegaConf.create({"score": "exact.8.max_at_k"})) == 0.5
-    assert score(summary, OmegaConf.create({"score": "seed"})) == 3
-    assert score(summary, OmegaConf.create({"score": None})) is None
-    for name, message in {
-        "exact.4": "no '4' there, but 8",
-        "exact.8.max_at_k.x": "no 'x' there, but none",
-        "exact.8": "not a number",
-        "exact.8.ok": "not a number",
-    }.items():
-        with pytest.raises(ValueError, match=message):
-            score(summary, OmegaConf.create({"score": name}))
-
-
-def hydra_config(folder: Path, num: int, *overrides: str):
-    return OmegaConf.create(
-        {
-            "score": "final.x",
-            "hydra": {
-                "sweep": {"dir": str(folder)},
-                "runtime": {"output_dir": str(folder / f"run-{num}")},
-                "overrides": {"task": list(overrides)},
-                "job": {"num": num},
-                "sweeper": {
-                    "_target_": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
-                    "params": {"seed": "range(4)"},
-                },
-            },
-        }
-    )
-
-
-def test_a_journal_tells_how_the_sweep_stands(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(Journal, "latest", None)
-    monkeypatch.setattr(Journal, "held", None)
-    monkeypatch.chdir(tmp_path)
-    noted = Journal()
-    noted.on_multirun_start(hydra_config(tmp_path, 0))
-    assert noted.n_jobs == 4
-    ends = [
-        JobReturn(status=JobStatus.COMPLETED, _return_value=0.25),
-        JobReturn(status=JobStatus.FAILED, _return_value=ValueError("no  luck\nat all")),
-        JobReturn(status=JobStatus.COMPLETED, _return_value=0.5),
-    ]
-    (tmp_path / "run-2").mkdir()
-    (tmp_path / "run-2" / "summary.json").touch()  # finished before
-    (tmp_path / "run-1").mkdir()
-    (tmp_path / "run-1" / "failure.log").touch()
-    said = []
-    for num, end in enumerate(ends):
-        config = hydra_config(tmp_path, num, f"seed={num}")
-        noted.on_job_start(config)
-        noted.started = time.time() - 100
-        noted.on_job_end(config, end)
-        said.append(capsys.readouterr().out.strip())
-    assert said == [
-        "sweep: 1 of 4 runs done, 3 left, about 5 min",
-        "sweep: 1 of 4 runs done, 1 failed, 2 left, about 2 min",
-        "sweep: 2 of 4 runs done, 1 failed, 1 left, about 50 s",
-    ]
-    noted.on_job_start(hydra_config(tmp_path, 3, "seed=3"))
-    assert not noted.close()
-    out, err = capsys.readouterr()
-    assert err.split("\n")[1:] == [
-        "2 of 4 runs failed:",
-        "overrides  error                                           log",
-        "seed=1     ValueError: no luck at all                      run-1/failure.log",
-        "seed=3     did not end, as its worker or another one died",
-        "",
-        "stopped with 1 of 4 runs not done",
-        "start the same command again: it does only what is missing",
-        "",
-    ]
-    assert out.splitlines()[2:] == [
-        "seed  metric   score  folder",
-        "2     final.x  0.5    run-2",
-        "0     final.x  0.25   run-0",
-    ]
-    assert not list(tmp_path.glob(".sweep-*"))
-
-
-def test_what_killed_sweeps_left_is_removed_and_what_runs_is_not(tmp_path, monkeypatch):
-    monkeypatch.setattr(Journal, "latest", None)
-    monkeypatch.setattr(Journal, "held", None)
-    (tmp_path / ".sweep-killed").mkdir()
-    (tmp_path / ".sweep-killed" / "3.begun").touch()
-    running = Journal()
-    running.on_multirun_start(hydra_config(tmp_path, 0))
-    assert list(tmp_path.glob(".sweep-*")) == [running.folder]
-    held = Journal.held
-    clear_stale(tmp_path)
-    assert list(tmp_path.glob(".sweep-*")) == [running.folder]
-    assert held is not None
-    held.release()
-    clear_stale(tmp_path)
-    assert not list(tmp_path.glob(".sweep-*"))
-
-
-def test_scores_of_earlier_sweeps_are_kept(tmp_path):
-    def entry(folder: str, value: float, *overrides: str, metric: str = "m") -> dict:
-        return {"folder": folder, "score": value, "overrides": overrides, "metric": metric}
-
-    write_scores(tmp_path, [entry("a", 0.5, "k=1", "score=m"), entry("b", 0.75, "+k=2", "lr=0.1")])
-    write_scores(tmp_path, [entry("a", 0.875, "k=1"), entry("a", 3.0, "k=1", metric="other")])
-    write_scores(tmp_path, [])
-    assert (tmp_path / "scores.csv").read_text() == (
-        "k,lr,metric,score,folder\n1,,m,0.875,a\n2,0.1,m,0.75,b\n1,,other,3.0,a\n"
-    )
-
-
-def test_where_there_are_no_locks_a_run_is_done_without(tmp_path, monkeypatch, capsys):
-    import filelock
-
-    def refuse(*args, **kwargs):
-        raise OSError(95, "Operation not supported")
-
-    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
-    with taken(tmp_path):
-        pass
-    assert "no lock" in capsys.readouterr().out
-
-
-def test_times_and_tables_are_easy_to_read():
-    assert [duration(value) for value in (45.2, 720, 12_240)] == ["45 s", "12 min", "3.4 h"]
-    assert columns([("a", "bb"), ("ccc", "d")]) == "a    bb\nccc  d"
-    assert journal.BEST >= 1
 
 
 def test_the_command_line_names_what_is_missing_before_it_composes(monkeypatch):
