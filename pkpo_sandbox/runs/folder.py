@@ -1,16 +1,20 @@
-"""What a finished run is on disk: written atomically, read back as one tidy table.
+"""What a run is on disk: files that are whole at every moment.
 
 A run's folder holds ``config.yaml`` (resolved), ``progress.csv``, ``model.zip`` and
-``summary.json``. The summary is written last, in one step, so a folder with a summary is a
-finished run and one without is not.
+``summary.json``. The summary is written last, in one step: a folder with a summary is a finished
+run, and one without is not. A run that failed leaves ``failure.json`` and ``failure.log``.
 """
 
 import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from pkpo_sandbox.runs.console import say
+from pkpo_sandbox.runs.values import plain
 
 SUMMARY = "summary.json"
 FAILURE = "failure.json"
@@ -27,12 +31,16 @@ def config_hash(config: Mapping[str, Any]) -> str:
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file such that at every moment it is either absent, the old one or the whole new one.
 
+    Half a character (a lone surrogate), which UTF-8 has no bytes for, is written as an escape.
+
     :raises OSError: if the folder cannot be written or the disk is full; the old file stays
     """
+    if isinstance(content, str):
+        content = content.encode("utf-8", "backslashreplace")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -41,15 +49,18 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
-    """Declare the run in ``folder`` finished. Its numbers must be finite: JSON has no NaN.
+    """Declare the run in ``folder`` finished.
 
-    What else the run wrote is on the disk before: after a power loss a summary is not alone.
+    What else the run wrote is synced to the disk first, so a summary never exists without it. What
+    JSON cannot hold is stored as :func:`plain` says.
+
+    :raises OSError: if the folder cannot be written or the disk is full
     """
     for path in folder.iterdir():
         if path.is_file():
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
-    write_atomically(folder / SUMMARY, json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    write_atomically(folder / SUMMARY, json.dumps(plain(summary), indent=2, allow_nan=False) + "\n")
 
 
 def read_summary(folder: Path) -> dict[str, Any] | None:
@@ -69,20 +80,25 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
 
 
 def write_failure(folder: Path, failure: Mapping[str, Any], log: str) -> None:
-    """Note that the run in ``folder`` failed.
+    """Note that the run in ``folder`` failed. If that cannot be written, stderr says why.
 
     :param failure: its "error" on one line, its "overrides" and its "config"
     :param log: the traceback
     """
-    write_atomically(folder / LOG, log)
-    write_atomically(folder / FAILURE, json.dumps(failure, indent=2) + "\n")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / LOG, log)
+        write_atomically(folder / FAILURE, json.dumps(plain(failure), indent=2) + "\n")
+    except OSError as error:
+        say(f"{folder} has no {FAILURE} ({error}). The run failed: {failure['error']}", error=True)
 
 
 def tidy(folder: Path) -> None:
     """Remove what only a run that is not finished needs: its checkpoint, its last failure."""
     half_written = [path.name for path in folder.glob(".*.part")]  # by a process that was killed
     for name in (CHECKPOINT, FAILURE, LOG, *half_written):
-        (folder / name).unlink(missing_ok=True)
+        with suppress(OSError):  # the summary is there: the run is finished all the same
+            (folder / name).unlink(missing_ok=True)
 
 
 def read_failures(folder: str | Path) -> list[dict[str, Any]]:
@@ -91,12 +107,55 @@ def read_failures(folder: str | Path) -> list[dict[str, Any]]:
     :return: for each its "folder", "error", "overrides", "config" and "traceback"
     :raises ValueError: if a file is damaged
     """
-    failures = []
-    for path in sorted(Path(folder).rglob(FAILURE)):
-        try:
-            failure = json.loads(path.read_text(encoding="utf-8"))
-            log = path.with_name(LOG).read_text(encoding="utf-8")
-        except (json.JSONDecodeError, UnicodeDecodeError, FileNotFoundError) as error:
-            raise ValueError(f"{path} is damaged ({error}): delete it") from error
-        failures.append({"folder": str(path.parent), **failure, "traceback": log})
-    return failures
+    return [read_failure(path.parent) for path in find(folder, FAILURE)]
+
+
+def read_failure(folder: Path) -> dict[str, Any]:
+    """Why the run in a folder failed; the entries are those of :func:`read_failures`.
+
+    :raises ValueError: if there is no failure, or a file is damaged
+    """
+    path = folder / FAILURE
+    try:
+        failure = json.loads(path.read_text(encoding="utf-8"))
+        log = path.with_name(LOG).read_text(encoding="utf-8")
+    except (json.JSONDecodeError, UnicodeDecodeError, FileNotFoundError) as error:
+        raise ValueError(f"{path} is damaged ({error}): delete it") from error
+    if not isinstance(failure, dict):
+        raise ValueError(f"{path} is damaged (it is not a mapping): delete it")
+    return {"folder": str(folder), **failure, "traceback": log}
+
+
+def find(folder: str | Path, *names: str) -> list[Path]:
+    """The files of these names below a folder, sorted by their paths.
+
+    Folders behind symbolic links are searched too. Each folder counts once, however many links
+    lead to it. A link to the folder itself, or to one that holds it, is not followed.
+    """
+    top = Path(folder).resolve()
+    holders = {identity(place) for place in (top, *top.parents)}
+    found: list[Path] = []
+    seen: set[tuple[int, int] | None] = {None}  # None: removed while this searches
+    waiting = [str(folder)]
+    while waiting:  # what is really below the folder comes first, then what links lead to
+        start = waiting.pop(0)
+        if start != str(folder) and identity(start) in holders:
+            continue
+        for place, inner, files in os.walk(start):
+            if (this := identity(place)) in seen:
+                inner.clear()
+                continue
+            seen.add(this)
+            paths = [os.path.join(place, name) for name in sorted(inner)]
+            waiting += filter(os.path.islink, paths)
+            found += [Path(place, name) for name in names if name in files]
+    return sorted(path for path in found if path.exists())
+
+
+def identity(folder: str | Path) -> tuple[int, int] | None:
+    """What tells a folder from others, by whichever path it is named; None if it is not there."""
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -5,10 +5,11 @@ again, and no two processes do the same one at once. So a sweep that was stopped
 continues when it is started again. Importing this module loads neither torch nor pandas.
 """
 
+import math
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from pkpo_sandbox.runs.config import checked, one_line, readable, resolved, task_overrides
+from pkpo_sandbox.runs.console import safe_output
 from pkpo_sandbox.runs.fingerprint import versions
 from pkpo_sandbox.runs.folder import (
     read_summary,
@@ -27,6 +29,7 @@ from pkpo_sandbox.runs.folder import (
 )
 from pkpo_sandbox.runs.locks import is_main_process, taken
 from pkpo_sandbox.runs.naming import run_id
+from pkpo_sandbox.runs.values import plain, restored
 
 Learn = Callable[[], dict[str, Any] | None]
 
@@ -49,6 +52,7 @@ class App:
     packages: tuple[str, ...]
 
 
+@safe_output()
 def perform(config: DictConfig, app: App, folder: Path | None = None) -> float | None:
     """Do one job in its folder, unless that is finished, and declare it finished.
 
@@ -89,12 +93,12 @@ def attempt(config: DictConfig, app: App, folder: Path) -> dict[str, Any] | None
     started = time.perf_counter()
     try:
         # 3. Build all that it needs. What goes wrong here is in what the user wrote.
-        with readable(Exception):
+        with readable(Exception), failing_alone():
             learn = app.build(checked(config, app.schema, app.command), folder)
         if is_main_process():
             write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
         # 4. Learn.
-        with readable(ValueError, ImportError, OSError, MemoryError):
+        with readable(ValueError, ImportError, OSError, MemoryError), failing_alone():
             results = learn()
         if results is None:
             return None
@@ -111,18 +115,32 @@ def attempt(config: DictConfig, app: App, folder: Path) -> dict[str, Any] | None
         write_summary(folder, summary)
     except Exception as error:
         if is_main_process():
-            with suppress(OSError):  # a full disk, say, which is what the error itself tells
-                failure = {"error": one_line(error), "overrides": task_overrides()}
-                failure["config"] = resolved(config)
-                write_failure(folder, failure, traceback.format_exc())
+            leave_failure(config, folder, error)
         raise
     tidy(folder)
     print(f"finished in {seconds:.1f} s: {folder}", flush=True)
     return summary
 
 
+@contextmanager
+def failing_alone() -> Iterator[None]:
+    """A job that calls ``sys.exit`` fails, and does not end the sweep that it is a job of."""
+    try:
+        yield
+    except SystemExit as error:
+        raise RuntimeError(f"the job called sys.exit({error.code!r})") from error
+
+
+def leave_failure(config: DictConfig, folder: Path, error: Exception) -> None:
+    """Write why a job failed into its folder."""
+    failure: dict[str, Any] = {"error": one_line(error), "overrides": task_overrides()}
+    with suppress(Exception):  # the config itself may be what is wrong
+        failure["config"] = resolved(config)
+    write_failure(folder, failure, traceback.format_exc())
+
+
 def score(summary: dict[str, Any], config: DictConfig) -> float | None:
-    """The entry of a summary that ``config.score`` names: "exact.8.max_at_k".
+    """The entry of a summary that ``config.score`` names: "exact.8.max_at_k". None without a name.
 
     :raises ValueError: if the summary has no such number
     """
@@ -135,6 +153,9 @@ def score(summary: dict[str, Any], config: DictConfig) -> float | None:
             known = ", ".join(sorted(found)) if isinstance(found, dict) else "none"
             raise ValueError(f"score={name}: the summary has no {key!r} there, but {known}")
         found = found[key]
+    found = restored(plain(found))  # inf for "inf"
     if isinstance(found, bool) or not isinstance(found, int | float):
         raise ValueError(f"score={name} is not a number: name one, such as final.time/iterations")
+    if math.isnan(found):
+        raise ValueError(f"score={name} is nan in this run: it cannot be compared with others")
     return float(found)

@@ -1,35 +1,77 @@
 """Finished runs as one tidy table."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
-from pkpo_sandbox.runs.folder import SUMMARY, read_summary
+from pkpo_sandbox.runs.folder import SUMMARY, find, read_summary
+from pkpo_sandbox.runs.values import restored
 
 
 def read_progress(folder: Path) -> pd.DataFrame:
     """The training log of a run: one row for each logged iteration, columns by name.
 
+    A column that holds text has numbers where its entries are numbers.
+
+    :raises ValueError: if there is none, or it is damaged
+    """
+    table = read_log(folder)
+    for name in table.columns:
+        if not is_numeric_dtype(table[name]):
+            table[name] = table[name].map(parsed, na_action="ignore")
+    return table
+
+
+def read_log(folder: Path, **kwargs: Any) -> pd.DataFrame:
+    """``progress.csv`` as pandas reads it, columns in alphabetical order.
+
     :raises ValueError: if there is none, or it is damaged
     """
     path = folder / "progress.csv"
     try:
-        return pd.read_csv(path).sort_index(axis=1)
+        return pd.read_csv(path, low_memory=False, **kwargs).sort_index(axis=1)
     except (OSError, ValueError) as error:  # pandas' parsing errors are ValueErrors
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} is missing or damaged ({reason}): train the run again") from error
 
 
+def parsed(entry: Any) -> Any:
+    """An entry of a log as a number if it is the text of one, else as it is."""
+    if isinstance(entry, str) and "_" not in entry:  # Python reads 1_000 as a number
+        for kind in (int, float):
+            with suppress(ValueError):
+                return kind(entry)
+    return entry
+
+
+def final_values(folder: Path) -> dict[str, Any]:
+    """The last row of a run's log: what was logged in it, by name. A logged NaN is "nan".
+
+    :raises ValueError: if there is no log, or it is damaged
+    """
+    values = read_progress(folder).iloc[-1].to_dict()
+    # To pandas an entry that is not there and a logged NaN, or "None", are the same.
+    entries = read_log(folder, dtype=str, keep_default_na=False, na_values=[""]).iloc[-1].dropna()
+    return {
+        str(name): entry if pd.isna(values[name]) else values[name]
+        for name, entry in entries.items()
+    }
+
+
 def load_runs(folder: str | Path) -> pd.DataFrame:
-    """Read every finished run below a folder.
+    """Read every finished run below a folder, also those behind symbolic links.
 
     :return: one row a run, with a column for each entry of the summary; nested entries have
         dotted names ("config.objective.k", "final.rollout/max_at_4", "exact.8.max_at_k"), and
-        "folder" is the run's own
+        "folder" is the run's own. Where the summary says "inf", "-inf" or "nan", there is that
+        number
     :raises ValueError: if there is no finished run below the folder, or a summary is damaged
     """
-    paths = sorted(Path(folder).rglob(SUMMARY))
+    paths = find(folder, SUMMARY)
     if not paths:
         raise ValueError(f"no finished run below {folder}: train one with pkpo-train first")
     return read_runs([path.parent for path in paths])
@@ -51,7 +93,7 @@ def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
         )
     return pd.json_normalize(
         [
-            {"folder": str(folder), **(summary or {})}
+            {"folder": str(folder), **restored(summary or {})}
             for folder, summary in zip(folders, summaries, strict=True)
         ]
     )

@@ -65,9 +65,12 @@ def train(
 ) -> dict[str, Any]:
     """Train, write progress and model, and return the final metrics and exact values."""
     from pkpo_sandbox.runs.logs import make_logger
-    from pkpo_sandbox.runs.tables import read_progress
+    from pkpo_sandbox.runs.monitor import MonitorFile
+    from pkpo_sandbox.runs.tables import final_values
 
     model.set_logger(make_logger(folder, config.log_formats, dataclasses.asdict(config)))
+    if "monitor" in config.log_formats:
+        watchers = [*watchers, MonitorFile(folder, config.env.id)]
     resumed = False
     if config.checkpoint_every is not None:
         checkpoint = make_checkpoint(model, watchers, config, folder)
@@ -84,8 +87,7 @@ def train(
     )
     model.logger.close()
     model.save(folder / "model.zip")
-    final = read_progress(folder).iloc[-1].dropna().to_dict()
-    return {"final": final, **exact(model, config)}
+    return {"final": final_values(folder), **exact(model, config)}
 
 
 def make_checkpoint(

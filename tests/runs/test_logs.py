@@ -1,6 +1,7 @@
 """What a run logs, and where: CSV, JSON, TensorBoard, Weights & Biases."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -9,8 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
-from stable_baselines3.common.logger import HParam, Logger
+import torch
+from stable_baselines3.common.logger import HParam, Image, Logger
 
 from pkpo_sandbox.runs.logs import (
     METRIC,
@@ -21,6 +24,7 @@ from pkpo_sandbox.runs.logs import (
     rewind,
     rows_so_far,
 )
+from pkpo_sandbox.runs.tables import final_values, read_progress
 
 CONFIG = {"seed": 3, "objective": {"k": 4, "baseline": "loo"}, "log_formats": ["csv"], "x": None}
 
@@ -50,13 +54,108 @@ def test_a_full_disk_does_not_lose_the_rows_so_far(tmp_path, monkeypatch):
 
 
 def test_hyperparameters_are_flat_and_of_plain_types():
-    assert hyperparameters(CONFIG) == {
+    odd = {"y": {"inf": float("inf"), "huge": 10**400, "n": np.int64(3), "text": "\udc80"}}
+    assert hyperparameters({**CONFIG, **odd}) == {
         "seed": 3,
         "objective.k": 4,
         "objective.baseline": "loo",
         "log_formats": "['csv']",
         "x": "None",
+        "y.inf": "inf",
+        "y.huge": str(10**400),
+        "y.n": 3,
+        "y.text": r"\udc80",
     }
+
+
+class Silent:
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+TOGETHER = "mine/" + "k" * 60  # more than a table of SB3's shows
+#: what a callback logs, and what TensorBoard makes of it
+ODD: dict[Any, tuple[Any, str]] = {
+    "inf": (float("inf"), "scalar"),
+    "nan": (float("nan"), "scalar"),
+    "float32": (np.float32(0.1), "scalar"),
+    "huge": (10**400, "text"),
+    "giant": (1 << 20_000, "text"),
+    "complex": (1j, "text"),
+    "bytes": (b"x", "text"),
+    "text": ('won, "x"\r\nnow\0\udc80', "text"),
+    "list": ([1, float("inf")], "text"),
+    "silent": (Silent(), "text"),
+    "tensor": (torch.tensor(0.1), "histogram"),
+    "array": (np.arange(3) / 2, "histogram"),
+    "array_inf": (torch.tensor([1.0, float("inf")]), "text"),
+    "array_complex": (np.array([1j, 2]), "text"),
+    "array_empty": (np.zeros(0), "text"),
+    "array_text": (np.array(["a", "b"]), "text"),
+    "meta": (torch.zeros(3, device="meta"), "text"),
+    "none": (None, ""),
+    "image": (Image(np.zeros((0, 0, 3)), "HWC"), ""),
+    "picture": (Image(np.zeros((2, 2, 3)), "HWC"), "image"),
+    'a,b\n"c"\r': (1, "scalar"),
+    "ü\udc80": (2, "scalar"),
+    3: (4, "scalar"),
+    f"{TOGETHER}a": (1, "scalar"),
+    f"{TOGETHER}b": (2, "scalar"),
+}
+
+
+def test_what_users_log_is_kept_and_ends_no_run(tmp_path, fake_wandb, capsys):
+    logger = make_logger(tmp_path, ["csv", "tensorboard", "json", "log", "stdout", "wandb"], CONFIG)
+    for step in (1, 2):
+        for name, (value, _) in ODD.items():
+            logger.record(name, value)
+        logger.record(f"only/{step}", step)
+        logger.dump(step)
+    logger.close()
+    out, err = capsys.readouterr()
+    assert out.count("won") == 2
+    assert err.count("TensorBoard does not take image (ValueError: cannot write empty image)") == 1
+    names = {as_name(name) for name in ODD} | {"only/1", "only/2"}
+    log = read_progress(tmp_path)
+    assert set(log) == names
+    last = final_values(tmp_path)
+    assert set(last) == names - {"none", "only/1"}
+    expected = {"inf": math.inf, "nan": "nan", "float32": 0.1, "huge": 10**400, "complex": "1j"}
+    expected |= {"tensor": 0.10000000149011612, "array": "[0.0, 0.5, 1.0]", "3": 4, "only/2": 2}
+    expected |= {"text": 'won, "x"\r\nnow\\x00\\udc80', "giant": hex(1 << 20_000)}
+    assert {name: last[name] for name in expected} == expected
+    lines = (tmp_path / "progress.json").read_text().splitlines()
+    rows = [json.loads(line, parse_constant=pytest.fail) for line in lines]
+    assert (rows[1]["inf"], rows[1]["array_inf"], rows[1]["none"]) == ("inf", [1, "inf"], None)
+    (run,) = fake_wandb
+    assert (run["rows"][1][1]["float32"], run["rows"][1][1]["complex"]) == (np.float32(0.1), "1j")
+    kinds = {"scalar": "scalars", "text": "tensors", "histogram": "histograms", "image": "images"}
+    tags = events(tmp_path).Tags()
+    for name, (_, kind) in ODD.items():
+        tag = as_name(name) + ("/text_summary" if kind == "text" else "")
+        assert [k for k, listed in kinds.items() if tag in tags[listed]] == ([kind] if kind else [])
+
+
+def as_name(name: Any) -> str:
+    return str(name).encode("utf-8", "backslashreplace").decode()
+
+
+def test_logs_are_utf8_whatever_the_locale(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from pkpo_sandbox.runs.logs import *\n"
+        "logger = make_logger(Path(sys.argv[1]), ['csv', 'log', 'json'], {})\n"
+        "logger.record('\\xfc', '\\u2603'); logger.dump(1)"
+    )
+    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    subprocess.run(command, env=ascii_only, check=True, capture_output=True)
+    assert "| ü | ☃ |" in (tmp_path / "log.txt").read_text(encoding="utf-8")
+    assert (tmp_path / "progress.csv").read_text(encoding="utf-8") == "ü\n☃\n"
+
+
+def test_a_format_that_does_not_exist_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"log_formats has 'cvs': choose from csv, .*, monitor"):
+        make_logger(tmp_path, ["cvs"], {})
 
 
 def events(folder: Path) -> Any:

@@ -1,0 +1,63 @@
+"""``monitor.csv``, which Stable-Baselines3's plots read: a row for each attempt of a run."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
+
+from pkpo_sandbox.runs.console import say
+
+
+class MonitorFile(BaseCallback):
+    """``monitor.csv``: a row for each attempt, in the format of SB3's ``Monitor``.
+
+    ``stable_baselines3.common.results_plotter`` and the plots of rl-zoo3 read it. Columns: ``r``,
+    the sum of the attempt's rewards, ``l``, its steps, and ``t``, seconds since the run began. What
+    idle columns play is not in it. The rows of an iteration are written when it ends.
+
+    :param folder: of the run
+    :param env_id: for the first line of the file
+    """
+
+    def __init__(self, folder: Path, env_id: str) -> None:
+        super().__init__()
+        self.path, self.env_id = folder / "monitor.csv", env_id
+        self.t_start = time.time()  #: seconds since the epoch; a checkpoint keeps it
+        self.size = 0  #: bytes of the file up to the last iteration; a checkpoint keeps it
+        self.rows: list[str] = []  #: of the iteration that is played
+
+    def _on_rollout_start(self) -> None:
+        """Begin the file, or drop what was played after the checkpoint of a run that goes on."""
+        size = self.path.stat().st_size if self.path.exists() else 0
+        if size < self.size:
+            say(f"{self.path} has lost rows since the checkpoint: it begins anew", error=True)
+        if self.size == 0 or size < self.size:
+            header = json.dumps({"t_start": self.t_start, "env_id": self.env_id})
+            self._append(f"#{header}\nr,l,t\n", "w")
+        elif size > self.size:
+            os.truncate(self.path, self.size)
+
+    def _on_step(self) -> bool:
+        seconds = round(time.time() - self.t_start, 6)
+        infos = self.locals["infos"]
+        for column in np.flatnonzero(self.locals["dones"]):
+            episode = infos[column].get("episode")
+            if isinstance(episode, Mapping) and {"r", "l"} <= episode.keys():
+                self.rows.append(f"{episode['r']},{episode['l']},{seconds}\n")
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self._append("".join(self.rows), "a")
+        self.rows.clear()
+
+    def _on_training_end(self) -> None:
+        self._on_rollout_end()  # of an iteration that a callback broke off
+
+    def _append(self, lines: str, mode: str) -> None:
+        with self.path.open(mode, encoding="utf-8", newline="") as file:
+            file.write(lines)
+        self.size = self.path.stat().st_size
