@@ -3,4 +3,4 @@
 from pkpo_sandbox.gemma2.app import GemmaConfig
 from pkpo_sandbox.runs.config import store_schema
 
-store_schema("gemma2_schema", GemmaConfig)
+store_schema("gemma2_schema", GemmaConfig, free=("training",))

@@ -34,6 +34,8 @@ class PKPOConfig(GRPOConfig):
     :param objective_kwargs: the transform's other coefficients: ``{"beta": 4.0}`` for ``rs_grpo``
     :param solved_at: the reward from which an attempt solves its problem, for pass@k and the
         cumulative solve rate
+    :param patience: updates without a newly solved problem after which training stops; None to go
+        on until ``max_steps``
     :raises ValueError: for an objective that does not suit the group, and for every setting that
         would bias the estimate, with the reason
     """
@@ -43,6 +45,7 @@ class PKPOConfig(GRPOConfig):
     baseline: str | None = None
     objective_kwargs: dict[str, Any] | None = None
     solved_at: float = 1.0
+    patience: int | None = None
 
     num_generations: int = 16  # type: ignore[assignment]  # never None, as it may be in TRL
     loss_type: str = "dr_grpo"
@@ -145,6 +148,11 @@ class PKPOConfig(GRPOConfig):
                 f"epsilon={self.epsilon}, epsilon_high={self.epsilon_high} and delta={self.delta} "
                 "clip a ratio of 1, that of a fresh answer, whose gradient would be 0: give "
                 "epsilons of at least 0 and a delta of at least 1"
+            )
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(
+                f"patience={self.patience} must be at least 1, updates without a newly solved "
+                "problem, or None to go on"
             )
         if self.max_completion_length is None:
             raise ValueError("max_completion_length=None must be a number: it bounds the answers")

@@ -59,20 +59,34 @@ def group_metrics(rewards: Tensor, solved_at: float) -> dict[str, list[float]]:
 class SolvedProblems(TrainerCallback, ExportableState):
     """The problems that training has ever solved; saved with checkpoints, and restored.
 
+    It stops a training whose solve rate stands still, if ``args.patience`` says so.
+
     :param n_problems: size of the training set, by which the solve rate is divided
     """
 
     def __init__(self, n_problems: int) -> None:
         self.n_problems = n_problems
         self.solved: list[int] = []
+        self.risen = 0  # the number of the last update in which a problem was newly solved
 
-    def add(self, problems: Iterable[int]) -> float:
-        """Note these problems as solved; the cumulative solve rate in [0, 1], which never falls."""
-        self.solved = sorted({*self.solved, *problems})
+    def add(self, problems: Iterable[int], update: int) -> float:
+        """Note problems as solved; the cumulative solve rate in [0, 1], which never falls.
+
+        :param update: number of the update that they are attempted for, from 1
+        """
+        solved = sorted({*self.solved, *problems})
+        if len(solved) > len(self.solved):
+            self.risen = update
+        self.solved = solved
         return len(self.solved) / self.n_problems
 
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        if args.patience is not None and state.global_step - self.risen >= args.patience:
+            control.should_training_stop = True
+
     def state(self) -> dict[str, Any]:
-        return {"args": {"n_problems": self.n_problems}, "attributes": {"solved": self.solved}}
+        attributes = {"solved": self.solved, "risen": self.risen}
+        return {"args": {"n_problems": self.n_problems}, "attributes": attributes}
 
 
 class PromptOrder(TrainerCallback):

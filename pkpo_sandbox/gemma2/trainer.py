@@ -149,7 +149,7 @@ class PKPOTrainer(GRPOTrainer):
         if not (problems == problems[:, :1]).all():
             raise RuntimeError("a group holds attempts at several problems: " + _PIN)
         won = (rewards >= self.args.solved_at).any(dim=1)
-        return solved.add(problems[won, 0].tolist())
+        return solved.add(problems[won, 0].tolist(), self.state.global_step + 1)
 
 
 _PIN = (

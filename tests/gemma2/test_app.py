@@ -177,11 +177,30 @@ def test_every_experiment_composes_and_sweeps(experiment):
     config = composed(f"experiment={experiment}", return_hydra_config=True)
     assert config.name == experiment
     assert config.hydra.mode.name == "MULTIRUN"
-    assert "Step,start:8,end:1,at:0.5" in config.hydra.sweeper.params["objective.k"]
     assert config.training.num_generations == 16
-    if experiment != "gemma2_factor":
-        assert 0.5 * config.training.max_steps == 1500  # where the paper anneals
-        assert config.model.path == "google/gemma-2-2b-it"
+    swept = config.hydra.sweeper.params
+    if experiment.endswith("_entropy"):
+        assert swept["training.entropy_coef"] == "0.001,0.005,0.01,0.05,0.1"
+        assert config.objective["_target_"].endswith(".rloo")
+    else:
+        assert "Step,start:8,end:1,at:0.5" in swept["objective.k"]
+
+
+@pytest.mark.parametrize(
+    "experiment", [name for name in options("gemma2/experiment") if name.startswith("paper")]
+)
+def test_the_papers_step(experiment):
+    """16 problems x 16 answers, 750 updates an epoch of 12,000 problems, k up to n."""
+    config = composed(f"experiment={experiment}", return_hydra_config=True)
+    training = config.training
+    answers = training.per_device_train_batch_size * training.gradient_accumulation_steps
+    assert answers == 16 * training.num_generations == 12_000 * 16 / 750
+    assert 0.5 * training.max_steps == 1500  # where the paper anneals
+    assert config.model.path == "google/gemma-2-2b-it"
+    if "entropy" not in experiment:
+        assert config.hydra.sweeper.params["objective.k"].startswith("1,2,4,8,16,{")
+    if "arc" in experiment:
+        assert (config.task.test_fraction, training.patience) == (0.2, 1000)
 
 
 @pytest.mark.parametrize(
@@ -190,10 +209,10 @@ def test_every_experiment_composes_and_sweeps(experiment):
         (["+foo=1"], "unknown key foo"),
         (["+data.foo=1"], "unknown key data.foo"),
         (["seed=-1"], "seed=-1 must be at least 0"),
-        (["+training.foo=1"], "unexpected keyword argument 'foo'"),
+        (["training.foo=1"], "unexpected keyword argument 'foo'"),
         (["+training.seed=1"], "training.seed is set elsewhere"),
         (["training.max_steps=many"], "training.max_steps='many' must be a number"),
-        (["+training.beta=0.01"], "training.beta=0.01 loads the model once more from model.path"),
+        (["training.beta=0.01"], "training.beta=0.01 loads the model once more from model.path"),
         (["+training.loss_type=grpo"], "loss_type='grpo' must be 'dr_grpo' or 'luspo'"),
         (["objective.k=32"], "k = 32 exceeds n = 16"),
         (["task=math"], "model=tiny reads numbers only"),

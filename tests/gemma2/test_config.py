@@ -57,6 +57,7 @@ def settings(**given):
         ({"epsilon_high": -0.1}, "epsilon_high=-0.1 and delta=None clip a ratio of 1"),
         ({"max_completion_length": None}, "max_completion_length=None must be a number"),
         ({"max_steps": 0}, "max_steps=0 trains nothing"),
+        ({"patience": 0}, "patience=0 must be at least 1"),
         ({"k": lambda remaining: 4}, "checkpoints hold the settings: give a schedule of"),
         ({"k": "four"}, "k = 'four' is a str: pass an int"),
         ({"k": None}, "objective='pkpo' needs k"),

@@ -33,10 +33,13 @@ def test_pass_and_max_at_k_are_means_over_subsets_of_the_scorable_attempts():
 
 def test_the_solve_rate_never_falls_and_survives_a_checkpoint():
     solved = SolvedProblems(4)
-    assert [solved.add(problems) for problems in ([2], [], [2, 0])] == [0.25, 0.25, 0.5]
+    problems = ([2], [], [2, 0])
+    rates = [solved.add(numbers, update) for update, numbers in enumerate(problems, start=1)]
+    assert rates == [0.25, 0.25, 0.5]
     again = SolvedProblems.from_state(solved.state())
-    assert again.add([]) == 0.5
+    assert again.add([], 4) == 0.5
     assert again.solved == [0, 2]
+    assert again.risen == 3
 
 
 def test_a_log_becomes_one_row_an_update_under_the_sandboxs_names():

@@ -225,6 +225,29 @@ def test_arc_makes_a_problem_of_each_test_input(tmp_path):
     assert content.endswith("Input:\n1 0\n0 1\nOutput:\n0 1\n1 0\n\nInput:\n1 1\n0 0\nOutput:")
 
 
+def test_arc_holds_out_a_share_of_its_puzzles(tmp_path):
+    """Whole puzzles, the same ones each time; 3 of 15 at 20 %."""
+    data = puzzles(tmp_path, **{f"p{number:02}": PUZZLE for number in range(15)})
+    task = ArcTask(test_fraction=0.2)
+    task.check(data, REAL)
+    (train, test), (again, _) = task.load(data), task.load(data)
+    assert (len(train), len(test)) == (24, 6)
+    assert set(train["task"]) | set(test["task"]) == {f"p{number:02}" for number in range(15)}
+    assert not set(train["task"]) & set(test["task"])
+    assert again["task"] == train["task"]
+    assert ArcTask(test_fraction=0.2, split_seed=1).load(data)[0]["task"] != train["task"]
+
+
+def test_arc_refuses_a_split_that_cannot_be(tmp_path):
+    data = puzzles(tmp_path, a=PUZZLE, b=PUZZLE)
+    with pytest.raises(ValueError, match=r"test_fraction=1.0 must be in \[0, 1\)"):
+        ArcTask(test_fraction=1.0)
+    with pytest.raises(ValueError, match=r"test_fraction=0.2 of 2 puzzles leaves none to"):
+        ArcTask(test_fraction=0.2).check(data, REAL)
+    with pytest.raises(ValueError, match="both say what to evaluate on"):
+        ArcTask(test_fraction=0.5).check(DataPaths(data.path, data.path), REAL)
+
+
 @pytest.mark.parametrize(
     ("answer", "grid"),
     [

@@ -64,6 +64,15 @@ class Gradient(TrainerCallback):
         (4, {}),
         (8, {}),
         (4, {"per_device_train_batch_size": 12, "gradient_accumulation_steps": 2}),
+        # Two generations of three groups for one update, as paper_math has four of four.
+        (
+            4,
+            {
+                "per_device_train_batch_size": 8,
+                "gradient_accumulation_steps": 6,
+                "steps_per_generation": 3,
+            },
+        ),
         (4, {"loss_type": "luspo"}),
         (4, {"loss_type": "luspo", "importance_sampling_level": "sequence"}),
         (4, {"temperature": 0.7}),
@@ -97,7 +106,7 @@ def test_the_gradient_of_an_update_is_the_brute_force_one(watched, k, settings):
     scale = 1 if settings.get("loss_type") == "luspo" else LENGTH
     (-objective / scale).backward()
 
-    assert len(sequences) == 3
+    assert len(sequences) == (6 if "steps_per_generation" in settings else 3)
     assert gradient.of.keys() == {n for n, p in model.named_parameters() if p.grad is not None}
     size = max(float(p.grad.abs().max()) for p in model.parameters() if p.grad is not None)
     assert size > 1e-4
@@ -337,6 +346,16 @@ def test_the_solve_rate_counts_the_problems_that_were_solved(watched):
         rates.append(len(solved) / 12)
     assert [log["rollout/solved"] for log in trainer.state.log_history[:-1]] == rates
     assert rates[-1] > 0
+
+
+def test_training_stops_when_the_solve_rate_has_stood_still(watched):
+    """No problem is ever solved, so the rate stands still from the start."""
+    trainer = watched(max_steps=9, solved_at=2.0, patience=3)
+    trainer.train()
+    assert trainer.state.global_step == 3
+    trainer = watched(max_steps=4, solved_at=0.0, patience=3)  # 3 of 12 problems an update
+    trainer.train()
+    assert trainer.state.global_step == 4
 
 
 def test_evaluation_measures_every_group_alike_and_trains_nothing(watched):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pkpo_sandbox.gemma2.models import TinyGemma2
 from pkpo_sandbox.gemma2.tasks import DataPaths, Task, text, worded
 from pkpo_sandbox.gemma2.tasks.files import data_files, read_text
@@ -35,9 +37,21 @@ class ArcTask(Task):
     cell by cell, else 0.
 
     :param conversational: prompts as a user's turn, for models tuned to instructions; else text
+    :param test_fraction: share of the puzzles at ``data.path`` that are held out to evaluate on
+    :param split_seed: of the draw of those
+    :raises ValueError: if test_fraction is not in [0, 1)
     """
 
     conversational: bool = True
+    test_fraction: float = 0.0
+    split_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.test_fraction < 1:
+            raise ValueError(
+                f"test_fraction={self.test_fraction} must be in [0, 1): the share of the puzzles "
+                "that are held out"
+            )
 
     def check(self, data: DataPaths, model: Any) -> None:
         if isinstance(model, TinyGemma2):
@@ -46,11 +60,30 @@ class ArcTask(Task):
             raise ValueError(
                 "task=arc needs data.path=..., the folder data/training of ARC-AGI-1 with its .json"
             )
-        for path in filter(None, (data.path, data.eval_path)):
-            data_files(path, ".json")
+        if data.eval_path and self.test_fraction:
+            raise ValueError(
+                f"data.eval_path={data.eval_path} and task.test_fraction={self.test_fraction} both "
+                "say what to evaluate on: give one of them"
+            )
+        n_puzzles = [len(data_files(path, ".json")) for path in (data.path, data.eval_path) if path]
+        if self.test_fraction and not 0 < self._held_out(n_puzzles[0]) < n_puzzles[0]:
+            raise ValueError(
+                f"task.test_fraction={self.test_fraction} of {n_puzzles[0]} puzzles leaves none to "
+                "train on or none to evaluate on: change it, or give more puzzles"
+            )
 
     def load(self, data: DataPaths) -> "tuple[Dataset, Dataset | None]":
-        return self._read(data.path), self._read(data.eval_path) if data.eval_path else None
+        files = data_files(str(data.path), ".json")
+        if data.eval_path:
+            return self._rows(files), self._rows(data_files(data.eval_path, ".json"))
+        order = np.random.default_rng(self.split_seed).permutation(len(files))
+        held_out = set(order[: self._held_out(len(files))].tolist())
+        train = [file for number, file in enumerate(files) if number not in held_out]
+        test = [file for number, file in enumerate(files) if number in held_out]
+        return self._rows(train), self._rows(test) if test else None
+
+    def _held_out(self, n_puzzles: int) -> int:
+        return round(self.test_fraction * n_puzzles)
 
     def reward(self, prompts: list, completions: list, **columns: Any) -> list[float | None]:
         return [
@@ -58,12 +91,12 @@ class ArcTask(Task):
             for completion, gold in zip(completions, columns["gold"], strict=True)
         ]
 
-    def _read(self, path: Any) -> "Dataset":
+    def _rows(self, files: list[Path]) -> "Dataset":
         """Rows with prompt, gold, the file's name and the number of the test input."""
         from datasets import Dataset
 
         rows = []
-        for file in data_files(path, ".json"):
+        for file in files:
             puzzle = _puzzle(file)
             for number, test in enumerate(puzzle["test"]):
                 prompt = worded(_words(puzzle["train"], test["input"]), self.conversational)
