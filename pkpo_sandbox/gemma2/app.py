@@ -22,7 +22,7 @@ from pkpo_sandbox.gemma2.tasks import DataPaths, within_context
 from pkpo_sandbox.runs import command as sweeps
 from pkpo_sandbox.runs.config import readable
 from pkpo_sandbox.runs.job import App, perform
-from pkpo_sandbox.runs.tables import read_progress
+from pkpo_sandbox.runs.tables import final_values
 
 CONFIG = "gemma2"  # the primary config
 TRANSFORMS = "pkpo_sandbox.transforms."
@@ -78,10 +78,10 @@ def build(settings: GemmaConfig, folder: Path) -> Callable[[], dict[str, Any] | 
             Path(arguments.output_dir).rmdir()
         if not trainer.is_world_process_zero():
             return None
-        final = read_progress(folder).ffill().iloc[-1].dropna().to_dict()
+        final = final_values(folder, of_each=True)
         for name, value in final.items():
-            if str(name).startswith(("exact/", "eval/", "rollout/solved")):
-                print(f"{name:24} {value:.4f}")
+            if name.startswith(("exact/", "eval/", "rollout/solved")):
+                print(f"{name:24} {value if isinstance(value, str) else f'{value:.4f}'}")
         return {"final": final, "device": device(arguments)}
 
     return learn

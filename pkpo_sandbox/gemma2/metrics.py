@@ -13,6 +13,7 @@
 They go through TRL's own log, so TensorBoard and the like see them, and into ``progress.csv``.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from transformers.trainer_callback import ExportableState
 
 from pkpo_sandbox.gemma2.objective import by_size
 from pkpo_sandbox.runs.folder import write_atomically
+from pkpo_sandbox.runs.values import number, printable
 from pkpo_sandbox.transforms import max_at_k, powers_of_two
 
 
@@ -131,13 +133,13 @@ class ProgressLog(TrainerCallback):
             write_atomically(self.folder / "progress.csv", text)
 
 
-def progress(log_history: list[dict[str, float]]) -> pd.DataFrame:
+def progress(log_history: list[dict[str, Any]]) -> pd.DataFrame:
     """A trainer's log as a table: one row an update, columns by the sandbox's names."""
-    rows: dict[int, dict[str, float]] = {}
+    rows: dict[int, dict[str, Any]] = {}
     for entry in log_history:
         row = rows.setdefault(int(entry["step"]), {})
         # The trainer's mean loss at the end leaves out what came before a resumption.
-        row.update({_column(name): entry[name] for name in entry if name != "train_loss"})
+        row.update({_column(name): _entry(entry[name]) for name in entry if name != "train_loss"})
     return pd.DataFrame(list(rows.values())).sort_index(axis=1)
 
 
@@ -150,3 +152,11 @@ def _column(name: str) -> str:
         if name.startswith(prefix):
             return scope + name.removeprefix(prefix)
     return name if "/" in name else f"train/{name}"
+
+
+def _entry(value: Any) -> Any:
+    """A logged value as CSV can hold it; NaN as text, for to pandas it is a value that lacks."""
+    one = number(value)
+    if value is None or (one is not None and not math.isnan(one)):
+        return one
+    return printable(value)

@@ -43,8 +43,8 @@ class MonitorFile(BaseCallback):
 
     def _on_step(self) -> bool:
         seconds = round(time.time() - self.t_start, 6)
-        infos = self.locals["infos"]
-        for column in np.flatnonzero(self.locals["dones"]):
+        infos, playing = self.locals["infos"], self.locals["playing"]
+        for column in np.flatnonzero(self.locals["dones"] & playing):
             episode = infos[column].get("episode")
             if isinstance(episode, Mapping) and {"r", "l"} <= episode.keys():
                 self.rows.append(f"{episode['r']},{episode['l']},{seconds}\n")

@@ -48,18 +48,22 @@ def parsed(entry: Any) -> Any:
     return entry
 
 
-def final_values(folder: Path) -> dict[str, Any]:
-    """The last row of a run's log: what was logged in it, by name. A logged NaN is "nan".
+def final_values(folder: Path, of_each: bool = False) -> dict[str, Any]:
+    """What a run logged last, by name. A logged NaN is "nan".
 
+    :param of_each: the last entry of each column; else what is in the last row
     :raises ValueError: if there is no log, or it is damaged
     """
-    values = read_progress(folder).iloc[-1].to_dict()
+    table = read_progress(folder)
     # To pandas an entry that is not there and a logged NaN, or "None", are the same.
-    entries = read_log(folder, dtype=str, keep_default_na=False, na_values=[""]).iloc[-1].dropna()
-    return {
-        str(name): entry if pd.isna(values[name]) else values[name]
-        for name, entry in entries.items()
-    }
+    log = read_log(folder, dtype=str, keep_default_na=False, na_values=[""])
+    last = (table.ffill() if of_each else table).iloc[-1].to_dict()
+    values: dict[str, Any] = {}
+    for name, column in log.items():
+        at = (column if of_each else column.iloc[-1:]).last_valid_index()
+        if at is not None:
+            values[str(name)] = column[at] if pd.isna(table[name][at]) else last[name]
+    return values
 
 
 def load_runs(folder: str | Path) -> pd.DataFrame:

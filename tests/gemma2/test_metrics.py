@@ -1,5 +1,6 @@
 """Metrics against enumeration, and the log as a table."""
 
+import math
 from itertools import combinations
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from transformers import TrainerControl, TrainerState
 
 from pkpo_sandbox.gemma2.metrics import ProgressLog, SolvedProblems, group_metrics, progress
+from pkpo_sandbox.runs.tables import final_values
 
 NAN = float("nan")
 
@@ -61,6 +63,19 @@ def test_a_log_becomes_one_row_an_update_under_the_sandboxs_names():
         "time/step_time": 0.1,
         "eval/pass_at_8": 0.4,
         "time/runtime": 5.0,
+    }
+
+
+def test_a_log_keeps_what_is_no_finite_number(tmp_path):
+    logged = {"exact/a": torch.tensor(0.1), "exact/b": "won", "exact/c": None, "loss": math.nan}
+    log = [{"step": 0, "exact/c": math.inf, "loss": 1.0}, {"step": 10, **logged}]
+    progress(log).to_csv(tmp_path / "progress.csv", index=False)
+    assert final_values(tmp_path, of_each=True) == {
+        "exact/a": 0.10000000149011612,
+        "exact/b": "won",
+        "exact/c": math.inf,
+        "train/loss": "nan",
+        "train/n_updates": 10,
     }
 
 

@@ -2,32 +2,41 @@
 
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
+from stable_baselines3.common import results_plotter
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.monitor import load_results
 from stable_baselines3.common.results_plotter import X_TIMESTEPS, ts2xy
+from stable_baselines3.common.vec_env import VecEnv
 
 from pkpo_sandbox import PKPO
 from pkpo_sandbox.algorithm.groups import make_group_env
+from pkpo_sandbox.runs import train
 from pkpo_sandbox.runs.checkpoints import Checkpoint
 from pkpo_sandbox.runs.logs import make_logger
 from pkpo_sandbox.runs.monitor import MonitorFile
 from pkpo_sandbox.runs.tables import final_values
+from tests.commands import command
 
 CARTPOLE = "CartPole-v1"
 FAST = {"k": 2, "n_groups": 1, "group_size": 4, "seed": 0}
 
 
-def pkpo(columns: int) -> PKPO:
-    env = make_group_env(CARTPOLE, 1, 4, num_envs=columns, max_episode_steps=20)
+def pkpo(columns: int, monitored: bool = False) -> PKPO:
+    env: VecEnv = make_group_env(CARTPOLE, 1, 4, num_envs=columns, max_episode_steps=20)
+    if monitored:
+        env = make_vec_env(CARTPOLE, columns, env_kwargs={"max_episode_steps": 20})
     return PKPO("MlpPolicy", env, **FAST)
 
 
-@pytest.mark.parametrize("columns", [3, 4])
-def test_a_row_is_an_attempt_and_idle_columns_have_none(columns, tmp_path):
-    model = pkpo(columns)
+@pytest.mark.parametrize(("columns", "monitored"), [(3, False), (4, False), (3, True)])
+def test_a_row_is_an_attempt_and_idle_columns_have_none(columns, monitored, tmp_path):
+    model = pkpo(columns, monitored)
     model.set_logger(make_logger(tmp_path, ["csv"], {}))
     model.learn(200, MonitorFile(tmp_path, CARTPOLE))
     table = load_results(str(tmp_path))
@@ -86,7 +95,23 @@ def test_an_episode_that_is_not_a_monitors_is_no_row(tmp_path):
     monitor = MonitorFile(tmp_path, "x")
     monitor._on_rollout_start()
     infos = [{"episode": 3}, {"episode": {"r": 1.5, "l": 2, "t": 0.1}}, {}, {"episode": {"r": 9}}]
-    monitor.update_locals({"infos": infos, "dones": [True] * 4})
+    every = np.ones(4, dtype=bool)
+    monitor.update_locals({"infos": infos, "dones": every, "playing": every})
     monitor._on_step()
     monitor._on_rollout_end()
     assert load_results(str(tmp_path))[["r", "l"]].to_numpy().tolist() == [[1.5, 2]]
+
+
+def test_sb3_plots_a_run_of_pkpo_train(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    options = ["env=bandit", "total_timesteps=512", "checkpoint_every=256"]
+    outcome = command(train.main, *options, "log_formats=[csv,monitor]")
+    assert outcome.code == 0, outcome.err
+    (folder,) = tmp_path.glob("runs/train/*")
+    x, _ = ts2xy(load_results(str(folder)), X_TIMESTEPS)
+    assert x.tolist() == list(range(1, 513))
+    results_plotter.plot_results([str(folder)], None, X_TIMESTEPS, "bandit")
+    (axes,) = plt.gcf().axes
+    assert max(axes.lines[0].get_xdata()) == 512
+    plt.close("all")

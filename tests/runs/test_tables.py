@@ -121,3 +121,5 @@ def test_a_log_may_hold_text_and_numbers_that_are_not_finite(tmp_path):
         "d": "nan",
         "e": False,
     }
+    of_each = tables.final_values(tmp_path, of_each=True)
+    assert of_each == {**tables.final_values(tmp_path), "f": "1_000"}
