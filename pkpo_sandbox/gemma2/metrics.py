@@ -82,7 +82,7 @@ class SolvedProblems(TrainerCallback, ExportableState):
         self.solved = solved
         return len(self.solved) / self.n_problems
 
-    def on_step_end(self, args, state, control, **kwargs) -> None:
+    def on_step_end(self, args: Any, state, control, **kwargs) -> None:
         if args.patience is not None and state.global_step - self.risen >= args.patience:
             control.should_training_stop = True
 
