@@ -120,13 +120,13 @@ def make_world(
         return make_column(spec, env_kwargs, wrappers=wrappers)
     if wrappers:
         raise ValueError(f"wrappers cannot be put around {env_id}: {NO_SINGLE_ENV}")
-    venv = gymnasium.make_vec(spec, 1, "vector_entry_point", **env_kwargs)
-    if not isinstance(venv.unwrapped, ProblemVectorEnv):
-        venv.close()
+    creator: Any = _vector_creator(spec)
+    if not (isinstance(creator, type) and issubclass(creator, ProblemVectorEnv)):
         return None
-    world = venv.unwrapped.world
+    kwargs = {**spec.kwargs, **env_kwargs}
+    world = creator(**kwargs).world
     world.spec = copy(spec)
-    world.spec.kwargs = {**spec.kwargs, **env_kwargs}
+    world.spec.kwargs = kwargs
     return world
 
 
@@ -174,8 +174,7 @@ def _native(
         return "wrappers are for single envs"
     if spec.additional_wrappers:
         return "its registration wraps single envs"
-    entry_point = spec.vector_entry_point
-    creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    creator: Any = _vector_creator(spec)
     make = partial(gymnasium.make_vec, spec, num_envs, "vector_entry_point", **env_kwargs)
     venv = None
     if "autoreset_mode" in signature(creator).parameters:
@@ -192,6 +191,12 @@ def _native(
         return venv
     venv.close()
     return obstacle
+
+
+def _vector_creator(spec: EnvSpec) -> Any:
+    """What makes the vector env of a registration, None if nothing does."""
+    entry_point = spec.vector_entry_point
+    return load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
 
 
 def restart_obstacle(venv: VectorEnv, n_attempts: int, n_problems: int | None) -> str | None:

@@ -13,9 +13,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from pkpo_envs import columns
-from pkpo_envs.bandit import BanditVectorEnv
-from pkpo_envs.columns import make_columns, usable_cores
+from pkpo_envs.bandit import BanditEnv, BanditVectorEnv
+from pkpo_envs.columns import make_columns, make_world, usable_cores
 from pkpo_envs.env_columns import EnvColumns
+from pkpo_envs.seeded_problems import SeededProblems
 from pkpo_sandbox.algorithm.groups import GroupVecEnv, make_group_env
 from pkpo_sandbox.algorithm.pkpo import PKPO
 from pkpo_sandbox.algorithm.roster import IDLE, Roster
@@ -229,6 +230,111 @@ def test_an_id_of_the_users_own_module_is_imported_and_trained_on(
 def test_an_unknown_id_is_refused_by_its_name():
     with pytest.raises(gymnasium.error.NameNotFound, match="Nothing"):
         make_group_env("Nothing-v0", 2, 2)
+
+
+# Wrappers
+
+
+class Twice(gymnasium.RewardWrapper):
+    def __init__(self, env, times=2):
+        super().__init__(env)
+        self.times = times
+
+    def reward(self, reward):
+        return self.times * reward + 1
+
+
+def rewards(env: GroupVecEnv) -> list[float]:
+    env.seed(0)
+    env.reset()
+    earned = env.step(np.zeros(env.num_envs, int))[1]
+    env.close()
+    return earned.tolist()
+
+
+@pytest.mark.parametrize("way", ["sync", None, pytest.param("async", marks=pytest.mark.slow)])
+def test_wrappers_are_put_around_each_column_in_their_order(way):
+    certain = {"payouts": (3.0,), "probabilities": (1.0,), "vectorization": way, "num_envs": 2}
+    assert rewards(make_group_env(BANDIT, 1, 2, wrappers=[Twice], **certain)) == [7, 7]
+    in_order = [Twice, partial(Twice, times=10)]
+    assert rewards(make_group_env(BANDIT, 1, 2, wrappers=in_order, **certain)) == [71, 71]
+    backwards = make_group_env(BANDIT, 1, 2, wrappers=in_order[::-1], **certain)
+    assert backwards.env_is_wrapped(Twice) == [True, True]
+    assert rewards(backwards) == [63, 63]
+
+
+def test_problems_can_come_from_a_wrapper(drift):
+    env = make_group_env(drift(), 2, 2, wrappers=[partial(SeededProblems, n_problems=7)])
+    assert env.n_problems == 7
+
+
+@pytest.mark.parametrize(
+    ("wrappers", "message"),
+    [
+        ([3], "wrappers has 3, which cannot be called: give a wrapper class"),
+        ("Twice", "wrappers must be a list of functions of an env, got 'Twice'"),
+        ([lambda env: None], "made a NoneType of the env: it must return a Gymnasium env"),
+    ],
+)
+def test_what_is_no_wrapper_is_refused(wrappers, message):
+    with pytest.raises(ValueError, match=message):
+        make_group_env("CartPole-v1", 1, 2, wrappers=wrappers)
+
+
+# Registrations
+
+
+def test_an_id_without_a_version_is_the_newest_with_gymnasiums_own_warning():
+    with pytest.warns(UserWarning, match="Using the latest versioned environment `CartPole-v1`"):
+        env = make_group_env("CartPole", 1, 2)
+    assert type(env.venv) is CartPoleVectorEnv
+
+
+@pytest.fixture
+def vector_only():
+    """Registers a vector env of no single env, a foreign one and one of problems."""
+    kinds = {"test/Vector-v0": DriftVector, "test/Arms-v0": BanditVectorEnv}
+    for env_id, kind in kinds.items():
+        gymnasium.register(env_id, vector_entry_point=kind, reward_threshold=0.5)
+    yield list(kinds)
+    for env_id in kinds:
+        del gymnasium.registry[env_id]
+
+
+def test_an_id_of_a_vector_env_only_is_played_natively_or_not_at_all(vector_only):
+    foreign, ours = vector_only
+    assert type(make_group_env(foreign, 1, 4).venv) is DriftVector
+    for settings, obstacle in [
+        ({"vectorization": "sync"}, "vectorization='sync' cannot play"),
+        ({"num_envs": 3}, "3 columns for 4 attempts"),
+        ({"seeded_problems": 4}, "wraps single envs"),
+        ({"wrappers": [Twice]}, "wrappers are for single envs"),
+    ]:
+        message = f"{obstacle}.*vector entry point only.*register an entry_point"
+        with pytest.raises(ValueError, match=message):
+            make_group_env(foreign, 1, 4, **settings)
+    assert make_world(foreign, {}) is None
+    world = make_world(ours, {"payouts": (2.0,), "probabilities": (1.0,)})
+    assert type(world) is BanditEnv
+    assert world.payouts == 2
+    assert world.spec.reward_threshold == 0.5
+    with pytest.raises(ValueError, match="wrappers cannot be put around test/Arms-v0"):
+        make_world(ours, {}, [Twice])
+
+
+def test_a_maker_that_makes_the_same_env_again_is_refused(drift):
+    one = Drift()
+    gymnasium.register("test/Same-v0", entry_point=lambda: one)
+    try:
+        with pytest.raises(ValueError, match="two columns are the same env: the maker or"):
+            make_group_env("test/Same-v0", 1, 2)
+    finally:
+        del gymnasium.registry["test/Same-v0"]
+
+
+def test_what_is_no_env_of_gymnasium_is_refused():
+    with pytest.raises(ValueError, match="column 0 is a dict, not a Gymnasium env"):
+        EnvColumns([dict])
 
 
 # Alike in each way
