@@ -20,7 +20,7 @@ from omegaconf import MISSING, DictConfig
 from pkpo_sandbox.gemma2 import require_extra
 from pkpo_sandbox.gemma2.tasks import DataPaths, within_context
 from pkpo_sandbox.runs import command as sweeps
-from pkpo_sandbox.runs.config import readable
+from pkpo_sandbox.runs.config import at_least, check_choice, readable
 from pkpo_sandbox.runs.job import App, perform
 from pkpo_sandbox.runs.tables import final_values
 
@@ -41,10 +41,11 @@ class GemmaConfig:
     training: dict[str, Any] = field(default_factory=dict)  # PKPOConfig, by the names there
     seed: int = MISSING
     score: str | None = None  # an entry of the summary, for a search to maximise
+    if_code_changed: str | None = None  # since a run: keep it, or train it anew; None: stop
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f"seed={self.seed} must be at least 0")
+        at_least(0, seed=self.seed)
+        check_choice(self.if_code_changed)
         for name in ("model", "task", "objective"):
             if "_target_" not in getattr(self, name):
                 raise ValueError(f"{name} has no _target_: choose one, as pkpo-gemma2 --help lists")

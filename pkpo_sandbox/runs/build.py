@@ -100,7 +100,7 @@ def objective_of(objective: Mapping[str, Any]) -> tuple[Callable[..., Any], dict
     name = objective.get("_target_")
     if not isinstance(name, str):
         raise ValueError(
-            f"objective._target_={name} names no transform: choose an objective, as "
+            f"objective._target_={name} names no transform: choose one of the objectives that "
             "pkpo-train --help lists, or name a function, objective._target_=my_module.my_function"
         )
     transform = get_method(name)
@@ -113,10 +113,10 @@ def objective_of(objective: Mapping[str, Any]) -> tuple[Callable[..., Any], dict
         parameters.bind(None, **coefficients)
     except TypeError as error:
         own = getattr(transform, "__name__", type(transform).__name__)
+        names = ", ".join(list(parameters.parameters)[1:]) or "none"
         raise ValueError(
-            f"{own} does not take the arguments {coefficients}: {error}. For a function of your "
-            f"own choose objective=custom objective._target_={name}, and give its arguments as "
-            "+objective.NAME=VALUE"
+            f"{own} does not take the arguments {coefficients}: {error}. It takes {names}. (Beside "
+            "objective._target_ choose no objective=, which has the arguments of another function)"
         ) from None
     return transform, instantiate(coefficients, _convert_="all")
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
@@ -19,7 +18,8 @@ from pkpo_sandbox.runs.values import text
 
 Schema = TypeVar("Schema")
 
-NOT_IN_HASH = ("name", "progress_bar", "score")  # they change nothing in the results
+#: keys that change nothing in the results
+NOT_IN_HASH = ("name", "progress_bar", "score", "if_code_changed")
 LARGEST = 2**53  # a float holds every integer up to here
 
 
@@ -130,16 +130,24 @@ class TrainConfig:
     checkpoint_every: int | None = None  # timesteps; None: a stopped run starts anew
     score: str | None = None  # an entry of the summary, for a search to maximise
     measure: dict[str, Any] | None = None
+    if_code_changed: str | None = None  # since a run: keep it, or train it anew; None: stop
 
     def __post_init__(self) -> None:
         at_least(1, total_timesteps=self.total_timesteps, log_interval=self.log_interval)
         at_least(0, seed=self.seed)
         if self.checkpoint_every is not None:
             at_least(1, checkpoint_every=self.checkpoint_every)
+        check_choice(self.if_code_changed)
         if "csv" not in self.log_formats:
             raise ValueError(
                 f"log_formats={list(self.log_formats)} must contain csv, which a run is read from"
             )
+
+
+def check_choice(if_code_changed: str | None) -> None:
+    """Raise a ValueError unless this is a way to deal with results of other code."""
+    if if_code_changed not in (None, "keep", "train"):
+        raise ValueError(f"if_code_changed={if_code_changed} must be keep, train or null")
 
 
 def store_schema(name: str, schema: type, free: Sequence[str] = ()) -> None:
@@ -225,8 +233,3 @@ def finite(value: Any) -> Any:
     if isinstance(value, list):
         return [finite(entry) for entry in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def task_overrides() -> list[str]:
-    """What the command line says, outside of Hydra's own configuration."""
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []

@@ -20,6 +20,7 @@ SUMMARY = "summary.json"
 FAILURE = "failure.json"
 LOG = "failure.log"
 CHECKPOINT = "checkpoint.pt"
+STARTED = "started.json"
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
@@ -94,9 +95,10 @@ def write_failure(folder: Path, failure: Mapping[str, Any], log: str) -> None:
 
 
 def tidy(folder: Path) -> None:
-    """Remove what only a run that is not finished needs: its checkpoint, its last failure."""
+    """Remove what only a run that is not finished needs: its checkpoint, its last failure,
+    what it noted when it began."""
     half_written = [path.name for path in folder.glob(".*.part")]  # by a process that was killed
-    for name in (CHECKPOINT, FAILURE, LOG, *half_written):
+    for name in (CHECKPOINT, STARTED, FAILURE, LOG, *half_written):
         with suppress(OSError):  # the summary is there: the run is finished all the same
             (folder / name).unlink(missing_ok=True)
 

@@ -5,6 +5,7 @@ again, and no two processes do the same one at once. So a sweep that was stopped
 continues when it is started again. Importing this module loads neither torch nor pandas.
 """
 
+import json
 import math
 import time
 import traceback
@@ -16,19 +17,23 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from pkpo_sandbox.runs.config import checked, one_line, readable, resolved, task_overrides
+from pkpo_sandbox.runs.config import checked, one_line, readable, resolved
 from pkpo_sandbox.runs.console import safe_output
-from pkpo_sandbox.runs.fingerprint import versions
+from pkpo_sandbox.runs.fingerprint import fingerprint, other_versions, package, versions
+from pkpo_sandbox.runs.finished import Wanted, check_unfinished, finished
 from pkpo_sandbox.runs.folder import (
-    read_summary,
+    STARTED,
+    SUMMARY,
     tidy,
     write_atomically,
     write_failure,
     write_summary,
 )
+from pkpo_sandbox.runs.layers import settled, written
 from pkpo_sandbox.runs.locks import is_main_process, taken
-from pkpo_sandbox.runs.naming import run_id
+from pkpo_sandbox.runs.naming import run_name
 from pkpo_sandbox.runs.values import plain, restored
 
 Learn = Callable[[], dict[str, Any] | None]
@@ -53,73 +58,111 @@ class App:
 
 
 @safe_output()
-def perform(config: DictConfig, app: App, folder: Path | None = None) -> float | None:
+def perform(config: Any, app: App, folder: str | Path | None = None) -> float | None:
     """Do one job in its folder, unless that is finished, and declare it finished.
 
+    :param config: as Hydra composes it, or settings as the app's schema has them
     :param folder: None for the one that Hydra has made, or ``runs/<name>/<run>`` without Hydra
     :return: the entry of the summary that ``score`` names, which a search maximises
+    :raises UnusableConfigError: if the config cannot be used, or the folder holds another run
     """
-    if folder is None:
-        folder = folder_of(config)
-    # 1. Find it finished.
-    summary = finished(folder)
-    if summary is not None:
-        print(f"finished before: {folder}", flush=True)
-    else:
-        # 2. Take it: while this process waits for it, another may finish it.
-        with taken(folder):
-            summary = finished(folder) or attempt(config, app, folder)
+    config, hydra = apart(config)
+    place = folder_of(config, hydra) if folder is None else Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    overrides = [] if hydra is None else written(hydra)
+    with failures_noted(place, config, overrides):
+        if hydra is not None:
+            config = settled(config, hydra)
+        with readable(Exception):  # what goes wrong here is in what the user wrote
+            settings = checked(config, app.schema, app.command)
+            wanted = wanted_of(config)
+        # 1. Find the run finished.
+        summary = finished(place, wanted)
+        if summary is not None:
+            print(f"finished before: {place}", flush=True)
+            tell_versions(summary, app)
+        else:
+            # 2. Take it: while this process waits for it, another may finish it.
+            with taken(place):
+                summary = finished(place, wanted, held=is_main_process())
+                if summary is None:
+                    summary = attempt(settings, wanted, overrides, app, place)
     with readable(ValueError):
         return None if summary is None else score(summary, config)
 
 
-def folder_of(config: DictConfig) -> Path:
-    """Where a job writes to."""
-    if HydraConfig.initialized():
-        return Path(HydraConfig.get().runtime.output_dir)
-    folder = Path("runs", config.name, run_id(_root_=config))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def apart(config: Any) -> tuple[DictConfig, DictConfig | None]:
+    """A config without Hydra's own part, and that part: None without Hydra.
+
+    :raises UnusableConfigError: if settings hold what no config can
+    """
+    with readable(OmegaConfBaseException):
+        config = config if isinstance(config, DictConfig) else OmegaConf.structured(config)
+    if "hydra" in config:  # composed with return_hydra_config=True
+        own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+        return own, config.hydra
+    hydra: Any = HydraConfig.get() if HydraConfig.initialized() else None
+    return config, hydra
 
 
-def finished(folder: Path) -> dict[str, Any] | None:
-    """The summary of the run in a folder, None if there is none."""
-    with readable(ValueError):
-        return read_summary(folder)
+def folder_of(config: DictConfig, hydra: DictConfig | None) -> Path:
+    """Where a job writes to, if nothing else is said."""
+    if hydra is not None and not OmegaConf.is_missing(hydra.runtime, "output_dir"):
+        return Path(hydra.runtime.output_dir)
+    with readable(Exception):
+        settings = config if hydra is None else settled(config, hydra)
+        return Path("runs", config.name, run_name(resolved(settings)))
 
 
-def attempt(config: DictConfig, app: App, folder: Path) -> dict[str, Any] | None:
+def wanted_of(config: DictConfig) -> Wanted:
+    """What is looked for in a folder, and written there."""
+    kept = OmegaConf.masked_copy(config, [str(key) for key in config if key != "if_code_changed"])
+    stored = resolved(kept)
+    text = OmegaConf.to_yaml(kept, resolve=True)
+    return Wanted(stored, text, fingerprint(stored), config.get("if_code_changed"))
+
+
+def attempt(
+    settings: Any, wanted: Wanted, overrides: list[str], app: App, folder: Path
+) -> dict[str, Any] | None:
     """Do a job that is not finished; its summary, or None in all but its main process."""
     started = time.perf_counter()
-    try:
-        # 3. Build all that it needs. What goes wrong here is in what the user wrote.
-        with readable(Exception), failing_alone():
-            learn = app.build(checked(config, app.schema, app.command), folder)
-        if is_main_process():
-            write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
-        # 4. Learn.
-        with readable(ValueError, ImportError, OSError, MemoryError), failing_alone():
-            results = learn()
-        if results is None:
-            return None
-        # 5. Write the summary, last.
-        seconds = time.perf_counter() - started
-        summary = {
-            "config": resolved(config),
-            "overrides": task_overrides(),
-            "seed": config.seed,
-            **results,
-            "versions": versions(*app.packages),
-            "wall_time_seconds": round(seconds, 3),
-        }
-        write_summary(folder, summary)
-    except Exception as error:
-        if is_main_process():
-            leave_failure(config, folder, error)
-        raise
+    if is_main_process():
+        check_unfinished(folder, wanted)
+    # 3. Build all that it needs.
+    with readable(Exception), failing_alone():
+        learn = app.build(settings, folder)
+    made = {"versions": versions(*app.packages), "code": wanted.code}
+    if is_main_process():
+        write_atomically(folder / "config.yaml", wanted.text)
+        write_atomically(folder / STARTED, json.dumps(made))
+    # 4. Learn.
+    with readable(ValueError, ImportError, OSError, MemoryError), failing_alone():
+        results = learn()
+    if results is None:
+        return None
+    # 5. Write the summary, last.
+    seconds = time.perf_counter() - started
+    about = {"config": wanted.config, "overrides": overrides, "seed": settings.seed}
+    summary = {**about, **results, **made, "wall_time_seconds": round(seconds, 3)}
+    write_summary(folder, summary)
     tidy(folder)
     print(f"finished in {seconds:.1f} s: {folder}", flush=True)
     return summary
+
+
+@contextmanager
+def failures_noted(folder: Path, config: DictConfig, overrides: list[str]) -> Iterator[None]:
+    """Note in a job's folder why it failed, unless a finished run is there."""
+    try:
+        yield
+    except Exception as error:
+        if is_main_process() and not (folder / SUMMARY).exists():
+            failure: dict[str, Any] = {"error": one_line(error), "overrides": overrides}
+            with suppress(Exception):  # the config itself may be what is wrong
+                failure["config"] = resolved(config)
+            write_failure(folder, failure, traceback.format_exc())
+        raise
 
 
 @contextmanager
@@ -131,12 +174,18 @@ def failing_alone() -> Iterator[None]:
         raise RuntimeError(f"the job called sys.exit({error.code!r})") from error
 
 
-def leave_failure(config: DictConfig, folder: Path, error: Exception) -> None:
-    """Write why a job failed into its folder."""
-    failure: dict[str, Any] = {"error": one_line(error), "overrides": task_overrides()}
-    with suppress(Exception):  # the config itself may be what is wrong
-        failure["config"] = resolved(config)
-    write_failure(folder, failure, traceback.format_exc())
+_told: set[str] = set()
+
+
+def tell_versions(summary: dict[str, Any], app: App) -> None:
+    """Say, once in a process, that a finished run was made with other versions."""
+    others = other_versions(summary.get("versions", {}), versions(*app.packages))
+    if (made := summary.get("code")) and made.get("package") not in (None, package()):
+        others.append("this package's code")
+    message = ", ".join(others)
+    if message and message not in _told:
+        _told.add(message)
+        print(f"kept: finished runs that were made with other versions ({message})", flush=True)
 
 
 def score(summary: dict[str, Any], config: DictConfig) -> float | None:

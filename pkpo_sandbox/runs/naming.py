@@ -1,28 +1,81 @@
 """The name of a run, and the runs of a sweep."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from pkpo_sandbox.runs.config import NOT_IN_HASH, resolved
+from pkpo_sandbox.runs.layers import settled
+
+LONGEST = 120  #: bytes of a run's name; file systems take 143 to 255, and report files add to it
+
+#: Keys that configs have got since runs are named. At these values the hash leaves them out, as do
+#: comparisons with older runs: what they do is what was done before.
+LATER: dict[str, Any] = {"env.wrappers": []}
+LATER_KWARGS: dict[str, dict[str, Any]] = {  # by env.id
+    "pkpo_envs:pkpo/ProblemSet-v0": {"n_problems": 128, "n_answers": 128, "hard_fraction": 0.75}
+}
 
 
 def run_id(*, _root_: DictConfig) -> str:
-    """Name a run by what it does: ``pkpo-k=4-seed=0-1a2b3c4d5e``, ending in its config's hash."""
+    """Name a run by what it does: ``pkpo-k=4-seed=0-1a2b3c4d5e``, ending in its config's hash.
+
+    A name has at most 120 bytes: of more coefficients than fit the last are left out, and the hash
+    tells them apart.
+    """
+    hydra = _root_.get("hydra")
+    return run_name(resolved(_root_ if hydra is None else settled(_root_, hydra)))
+
+
+def run_name(config: Mapping[str, Any]) -> str:
+    """The name of the run that has this config, in plain containers."""
     from pkpo_sandbox.runs.folder import config_hash
 
-    config = resolved(_root_)
     objective = config["objective"]
-    parts = [str(objective.get("_target_", "none")).rpartition(".")[2]]
-    overrides = OmegaConf.select(_root_, "hydra.overrides.task") or []
-    given = {override.lstrip("+~").partition("=")[0] for override in overrides}
-    if "objective._target_" in given:  # the others may be those of another function's file
-        objective = {key: objective[key] for key in objective if f"objective.{key}" in given}
-    parts += [f"{key}={label}" for key, value in objective.items() if (label := short(value))]
-    hashed = {key: value for key, value in config.items() if key not in NOT_IN_HASH}
-    return "-".join([*parts, f"seed={config['seed']}", config_hash(hashed)])
+    first = str(objective.get("_target_", "none")).rpartition(".")[2]
+    parts = [f"{key}={label}" for key, value in objective.items() if (label := short(value))]
+    last = f"seed={config['seed']}-{config_hash(compared(config))}"
+    name = "-".join([first, *parts, last])
+    while len(name.encode()) > LONGEST and parts:
+        parts.pop()
+        name = "-".join([first, *parts, "etc", last])
+    if len(name.encode()) > LONGEST:
+        room = LONGEST - len(f"-etc-{last}")
+        name = f"{first.encode()[:room].decode(errors='ignore')}-etc-{last}"
+    return re.sub(r"[/\\\0]", "_", name)
+
+
+def compared(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells runs apart: the config, but for what changes no result.
+
+    :param config: in plain containers
+    :return: the config without :data:`NOT_IN_HASH`, and without later keys at the values that held
+        before there was a key
+    """
+    kept = {key: value for key, value in config.items() if key not in NOT_IN_HASH}
+    for path, value in LATER.items():
+        kept = without(kept, path.split("."), value)
+    env = kept.get("env")
+    if isinstance(env, Mapping):
+        for name, value in LATER_KWARGS.get(str(env.get("id")), {}).items():
+            kept = without(kept, ["env", "kwargs", name], value)
+    return kept
+
+
+def without(config: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    """A config without the entry at a path, if it has this value."""
+    kept = dict(config)
+    name, *rest = path
+    if name not in kept:
+        return kept
+    if rest and isinstance(kept[name], Mapping):
+        kept[name] = without(kept[name], rest, value)
+    elif not rest and type(kept[name]) is type(value) and kept[name] == value:
+        del kept[name]
+    return kept
 
 
 def short(value: Any) -> str:
@@ -77,7 +130,9 @@ def composed_jobs(app: str, jobs: Sequence[Sequence[str]]) -> Iterator[DictConfi
     composed: dict[tuple[str, ...], DictConfig] = {}
     for job in jobs:
         parsed = OverridesParser.create().parse_overrides(list(job))
-        values = [one for one in parsed if sets_a_value(one)]
+        own = any(one.key_or_group.endswith("._target_") for one in parsed)
+        # Which values count beside a function of one's own is for settled() to find out.
+        values = [] if own else [one for one in parsed if sets_a_value(one)]
         others = tuple(str(one.input_line) for one in parsed if one not in values)
         if others not in composed:
             composed[others] = compose(app, list(others), return_hydra_config=True)
@@ -88,11 +143,8 @@ def composed_jobs(app: str, jobs: Sequence[Sequence[str]]) -> Iterator[DictConfi
 
 
 def sets_a_value(override: Any) -> bool:
-    """Whether an override only replaces the value of a key: ``objective.k=8``, not ``env=bandit``.
-
-    ``objective._target_`` decides how the run is named, by the overrides that Hydra notes.
-    """
+    """Whether an override only replaces a value: ``objective.k=8``, and not ``env=bandit``."""
     key = override.key_or_group
     plain = not (override.is_delete() or override.is_add() or override.is_force_add())
-    nested = "." in key and not {"/", "@"} & set(key) and not key.endswith("._target_")
+    nested = "." in key and not {"/", "@"} & set(key)
     return plain and not key.startswith("hydra.") and (nested or key == "seed")

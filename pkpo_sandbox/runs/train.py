@@ -3,19 +3,17 @@
 Importing this module loads neither torch nor Stable-Baselines3, so that ``--help`` is quick.
 """
 
-import copy
 import dataclasses
 from collections.abc import Callable
 from contextlib import ExitStack
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 from pkpo_sandbox.runs import command
 from pkpo_sandbox.runs.build import build, callbacks, world
-from pkpo_sandbox.runs.config import TrainConfig, readable, task_overrides
+from pkpo_sandbox.runs.config import TrainConfig
 from pkpo_sandbox.runs.job import App, perform
 
 if TYPE_CHECKING:
@@ -120,39 +118,17 @@ def exact(model: "GroupPolicyGradient", config: TrainConfig) -> dict[str, Any]:
     return {"exact": {str(k): facts for k, facts in values.items()}}
 
 
-def own_objective(config: DictConfig) -> DictConfig:
-    """The config without arguments of an objective whose function was named in another's place.
-
-    With ``objective._target_=my_module.my_transform`` the objective's file is still another
-    function's: those of its arguments that this one does not take, and that the user did not give,
-    are left out, and said to be.
-    """
-    from hydra.utils import get_method
-
-    given = [override.lstrip("+~").partition("=")[0] for override in task_overrides()]
-    if "objective._target_" not in given or not isinstance(config.objective._target_, str):
-        return config
-    transform = get_method(config.objective._target_)
-    takes = signature(transform).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
-        return config
-    known = {*takes, "_target_", *(name.removeprefix("objective.") for name in given)}
-    if foreign := [str(name) for name in config.objective if name not in known]:
-        print(f"{transform.__name__} takes no {', '.join(foreign)}: left out", flush=True)
-    config = copy.deepcopy(config)
-    with open_dict(config):
-        for name in foreign:
-            del config.objective[name]
-    return config
-
-
 APP = App("pkpo-train", TrainConfig, prepare, PACKAGES)
 
 
-def run(config: DictConfig, folder: Path | None = None) -> float | None:
-    """Do one job, train or measure; returns the score, if one is named."""
-    with readable(Exception):
-        config = own_objective(config)
+def run(config: DictConfig | TrainConfig, folder: str | Path | None = None) -> float | None:
+    """Train or measure in a folder, unless that is done, and leave a summary there.
+
+    :param config: as from Hydra's ``compose("train", [...])``, or a :class:`TrainConfig`
+    :param folder: None for the one that Hydra has made, or ``runs/<name>/<run>`` without Hydra
+    :return: the entry of the summary that ``score`` names, None if it names none
+    :raises UnusableConfigError: if the config cannot be used, or the folder holds another run
+    """
     return perform(config, APP, folder)
 
 

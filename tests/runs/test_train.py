@@ -306,7 +306,7 @@ def test_a_module_in_the_working_directory_can_be_named(tmp_path):
 
 
 def test_an_objective_and_a_callback_of_ones_own_need_no_change_here(
-    train_here, tmp_path, monkeypatch, capsys
+    train_here, tmp_path, monkeypatch
 ):
     (tmp_path / "mine.py").write_text(
         "from stable_baselines3.common.callbacks import BaseCallback\n"
@@ -318,16 +318,15 @@ def test_an_objective_and_a_callback_of_ones_own_need_no_change_here(
         "        return True\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(app, "task_overrides", lambda: overrides)
     overrides = ["objective._target_=mine.centred", "+objective.scale=0.5"]
-    folder = train_here(SHORT, *overrides, "+callbacks.count._target_=mine.Count")
-    final = json.loads((folder / "summary.json").read_text())["final"]
-    assert (final["train/scale"], final["mine/calls"]) == (0.5, 2)
-    assert "train/k" not in final
-    assert "centred takes no k, baseline: left out" in capsys.readouterr().out
-    overrides = [*overrides, "objective.k=8"]
-    with pytest.raises(HydraException, match="centred does not take the arguments"):
-        train_here(SHORT, *overrides)
+    folder = train_here(SHORT, *overrides, "callbacks.count._target_=mine.Count")
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["config"]["objective"] == {"_target_": "mine.centred", "scale": 0.5}
+    assert (summary["final"]["train/scale"], summary["final"]["mine/calls"]) == (0.5, 2)
+    assert "train/k" not in summary["final"]
+    for more in ("objective.k=8", "objective=pkpo", "schedule=step"):
+        with pytest.raises(HydraException, match="centred does not take the arguments .*'k'"):
+            train_here(SHORT, *overrides, more)
 
 
 @pytest.mark.slow

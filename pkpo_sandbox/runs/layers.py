@@ -1,0 +1,223 @@
+"""The layers of a config, as Hydra laid them: which files, who chose them, which overrides.
+
+Hydra does not keep this, so its defaults list is made again. That takes functions that Hydra
+calls internal; pyproject.toml bounds its version.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.defaults_list import Overrides, _create_defaults_list
+from hydra.core.default_element import DefaultsTreeNode, GroupDefault, ResultDefault
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from pkpo_sandbox.runs.config import UnusableConfigError
+from pkpo_sandbox.runs.sources import AMENDED, Composition, Key, Source, dotted
+
+APPS = ("train", "gemma2")  #: the primary configs of the commands; what they choose are defaults
+
+_last: tuple[Any, Composition] | None = None  # naming a job and doing it ask for the same one
+
+
+def composition(hydra: DictConfig) -> Composition | None:
+    """How a config was composed; None if Hydra has not composed it in this process.
+
+    :param hydra: Hydra's own part of the config
+    """
+    global _last
+    if not GlobalHydra.instance().is_initialized():
+        return None
+    loader = GlobalHydra.instance().config_loader()
+    name = hydra.job.config_name
+    overrides = written(hydra, "hydra") + written(hydra, "task")
+    asked = (id(loader), name, *overrides)
+    if _last is None or _last[0] != asked:
+        assert isinstance(loader, ConfigLoaderImpl)
+        _last = asked, Layers.read(loader, name, overrides).composed()
+    return _last[1]
+
+
+def written(hydra: DictConfig, kind: Literal["hydra", "task"] = "task") -> list[str]:
+    """The overrides as they stand on the command line: interpolations are not resolved."""
+    entries: Any = OmegaConf.to_container(hydra.overrides[kind], resolve=False)
+    return [str(entry) for entry in entries]
+
+
+def settled(config: DictConfig, hydra: DictConfig) -> DictConfig:
+    """The config of a job, without what is not meant, if nothing that is given would be lost.
+
+    Not meant are the arguments of a function that is a default, where the user names another
+    function: with ``objective._target_=my_module.my_function`` the ``k`` of ``pkpo``.
+
+    :raises UnusableConfigError: if a value or a choice that is given would not take effect
+    """
+    composed = composition(hydra)
+    if composed is None:
+        return config
+    if composed.clashes:
+        raise UnusableConfigError(". ".join(dict.fromkeys(composed.clashes)))
+    if not composed.unused:
+        return config
+    config = copy.deepcopy(config)
+    with open_dict(config):
+        for key in composed.unused:
+            node = OmegaConf.select(config, dotted(key[:-1]))
+            if node is not None and key[-1] in node:
+                del node[key[-1]]
+    return config
+
+
+class Choices(Overrides):
+    """Hydra's choices of groups, which also keeps what files chose in vain."""
+
+    def __init__(self, repo: Any, overrides_list: list[Override]) -> None:
+        self.by_files: list[tuple[str, str, Any]] = []  #: path of the file, group, its choice
+        super().__init__(repo, overrides_list)
+
+    def add_override(self, parent_config_path: str, default: GroupDefault) -> None:
+        self.by_files.append((parent_config_path, default.get_override_key(), default.value))
+        super().add_override(parent_config_path, default)
+
+
+@dataclass
+class Layers:
+    """The files and the overrides of a config, in order."""
+
+    loader: ConfigLoaderImpl
+    repo: Any
+    primary: str
+    choices: Choices
+    files: list[ResultDefault]
+    tree: DefaultsTreeNode
+
+    @classmethod
+    def read(cls, loader: ConfigLoaderImpl, name: str, overrides: list[str]) -> "Layers":
+        parsed, repo = loader._parse_overrides_and_create_caching_repo(name, overrides)
+        own = [override for override in parsed if not override.is_hydra_override()]
+        choices = Choices(repo, own)
+        files, tree = _create_defaults_list(repo, name, choices, False, False)
+        return cls(loader, repo, name, choices, files, tree)
+
+    def composed(self) -> Composition:
+        """Lay one layer upon the other."""
+        result = Composition()
+        result.clashes += self.lost_choices()
+        for file in self.files:
+            if str(file.override_key).startswith("hydra/"):
+                continue
+            content = self.loader._load_single_config(file, self.repo).config
+            values: Any = OmegaConf.to_container(content, resolve=False)
+            assert file.config_path is not None
+            source = self.source(file.config_path, anywhere=not file.package)
+            for key, value in values.items():
+                if key not in ("hydra", "defaults"):
+                    result.lay((str(key),), value, source)
+        for override in self.choices.config_overrides:
+            key: Key = tuple(override.key_or_group.split("."))
+            if override.is_delete():
+                result.remove(key)
+                continue
+            text = str(override.input_line)
+            result.lay(key, override.value(), Source(text, explicit=True, typed=True, key=key))
+        result.close()
+        return result
+
+    def lost_choices(self) -> Iterator[str]:
+        """Sentences about groups that a file chooses, and something else chooses otherwise."""
+        for path, group, choice in self.choices.by_files:
+            chosen = self.choices.override_choices[group]
+            if choice == chosen or group.startswith("hydra/") or not self.explicit(path):
+                continue
+            by = self.choices.override_metadata[group]
+            amended = path == self.primary or self.groups.get(path) == AMENDED
+            if by.external_override and amended:
+                continue
+            loser, winner = self.text(path), f"{group}={chosen}"
+            if by.containing_config_path is not None:
+                winner = f"{self.text(by.containing_config_path)}, which chooses {winner},"
+            yield (
+                f"{loser} chooses {group}={choice}, and {winner} would replace it: leave one of "
+                "them out"
+            )
+
+    def source(self, path: str, anywhere: bool) -> Source:
+        """What a file is as a source of values."""
+        chooses = {group for file, group, _ in self.choices.by_files if file == path}
+        return Source(
+            self.text(path),
+            self.explicit(path),
+            self.typed(path),
+            group=self.groups.get(path),
+            chooses=frozenset(chooses),
+            anywhere=anywhere,
+        )
+
+    @cached_property
+    def groups(self) -> dict[str, str]:
+        """The group of each file that is a choice, "schedule" of "schedule/step"."""
+        return {node.get_config_path(): node.get_override_key() for node, _ in self.nodes}
+
+    @cached_property
+    def parents(self) -> dict[str, str]:
+        """The file whose defaults list names a file."""
+        return {node.get_config_path(): parent for node, parent in self.nodes}
+
+    @cached_property
+    def nodes(self) -> list[tuple[GroupDefault, str]]:
+        """All choices of groups, with the file in whose defaults list each stands."""
+        found, waiting = [], [self.tree]
+        while waiting:
+            tree = waiting.pop()
+            for child in tree.children or []:
+                node = child.node if isinstance(child, DefaultsTreeNode) else child
+                if isinstance(child, DefaultsTreeNode):
+                    waiting.append(child)
+                if isinstance(node, GroupDefault) and node.get_name() is not None:
+                    found.append((node, tree.node.get_config_path()))
+        return found
+
+    def typed(self, path: str) -> bool:
+        """Whether the command line chose a file."""
+        by = self.choices.override_metadata.get(self.groups.get(path, ""))
+        return path in self.appended or (by is not None and by.external_override)
+
+    @cached_property
+    def appended(self) -> dict[str, str]:
+        """What ``+group@package=choice`` added, as it was typed."""
+        return {
+            node.get_config_path(): f"+{node.get_override_key()}={node.get_name()}"
+            for node, _ in self.nodes
+            if node.is_external_append()
+        }
+
+    def chooser(self, path: str) -> str | None:
+        """The file that chose a file; None for the command line and the primary config."""
+        if self.typed(path):
+            return None
+        by = self.choices.override_metadata.get(self.groups.get(path, ""))
+        return self.parents.get(path) if by is None else by.containing_config_path
+
+    def explicit(self, path: str) -> bool:
+        """Whether the user chose or wrote a file: none of the commands' own defaults."""
+        if path in APPS:
+            return False
+        if path == self.primary or self.typed(path):
+            return True
+        chooser = self.chooser(path)
+        return chooser is not None and self.explicit(chooser)
+
+    def text(self, path: str) -> str:
+        """A file as the user names it: "schedule=step", "schedule=step of experiment=anneal"."""
+        if path in self.appended:
+            return self.appended[path]
+        if path not in self.groups:
+            return path if path in APPS else f"--config-name {path}"
+        choice = f"{self.groups[path]}={path.rpartition('/')[2]}"
+        chooser = self.chooser(path)
+        return choice if chooser is None or chooser in APPS else f"{choice} of {self.text(chooser)}"
