@@ -3,6 +3,7 @@
 import multiprocessing
 import pickle
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -176,9 +177,34 @@ def default_start_method(method: str) -> Iterator[None]:
         multiprocessing.set_start_method(before, force=True)
 
 
+class _Printed:
+    """A text stream that raises nothing: what an env prints must not fail a run.
+
+    The terminal may lack a character, and the reader of a pipe may be gone.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        with suppress(AttributeError, OSError, ValueError):
+            stream.reconfigure(errors="backslashreplace")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with suppress(AttributeError, OSError, ValueError):  # None, gone, closed
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(AttributeError, OSError, ValueError):
+            self._stream.flush()
+
+
 def _serve(maker: bytes, pipe: Connection, index: int) -> None:
     """The life of a column's process: requests in, answers out, until "end" or no parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
+    sys.stdout, sys.stderr = _Printed(sys.stdout), _Printed(sys.stderr)  # type: ignore[assignment]
     column: Column | None = None
     with suppress(EOFError, OSError):  # no parent
         while True:

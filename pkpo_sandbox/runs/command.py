@@ -47,6 +47,23 @@ def missing_extra(arguments: Sequence[str]) -> str | None:
     return None
 
 
+def drop_missing_backend() -> None:
+    """Draw into files if matplotlib's backend is a module that is not installed here.
+
+    A notebook leaves ``MPLBACKEND=module://matplotlib_inline.backend_inline`` to the commands that
+    are started from it. A callback that imports matplotlib would fail.
+    """
+    module = os.environ.get("MPLBACKEND", "").removeprefix("module://")
+    if f"module://{module}" != os.environ.get("MPLBACKEND"):
+        return
+    found = None
+    with suppress(ImportError, ValueError):  # its package is not there, or it is no name
+        found = importlib.util.find_spec(module)
+    if found is None:
+        say(f"MPLBACKEND={os.environ['MPLBACKEND']} is not installed: agg is taken", error=True)
+        os.environ["MPLBACKEND"] = "agg"
+
+
 def explain(error: Exception) -> None:
     """Print an error that ended the command on stderr.
 
@@ -83,6 +100,7 @@ def main(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """
     open_standard_streams()
     sys.path.insert(0, os.getcwd())
+    drop_missing_backend()
     if message := missing_extra(sys.argv[1:]):
         sys.exit(message)
     in_full = os.environ.get("HYDRA_FULL_ERROR") == "1"

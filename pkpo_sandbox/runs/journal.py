@@ -121,7 +121,7 @@ class Journal(Callback):
             outcome = "failed"
             entry["error"] = one_line(job_return._return_value)
         elif job_return.return_value is not None:
-            entry |= {"metric": config.score, "score": job_return.return_value}
+            entry |= {"metric": config.get("score"), "score": job_return.return_value}
         self._note(number, outcome, entry)
         say(self.progress())
 

@@ -245,6 +245,41 @@ def test_jobs_that_nobody_listens_to_finish(launcher, tmp_path, undisturbed):
     assert outputs(home) == outputs(undisturbed)
 
 
+TALKER = """
+import gymnasium
+
+class Talker(gymnasium.Env):
+    observation_space, action_space = gymnasium.spaces.Discrete(1), gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        print("☃" * 10_000, flush=True)
+        return 0, {}
+
+    def step(self, action):
+        print("☃", flush=True)
+        return 0, float(action), True, False, {}
+
+gymnasium.register("Talker-v0", Talker)
+"""
+
+
+@needs_signals
+@pytest.mark.slow
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+def test_an_env_may_print_to_nobody(vectorization, tmp_path):
+    (tmp_path / "talker.py").write_text(TALKER, encoding="utf-8")
+    options = ["env.id=talker:Talker-v0", f"env.vectorization={vectorization}", "env.num_envs=2"]
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    process = start(tmp_path, *options, "total_timesteps=512", env=ascii_only)
+    assert process.stdout is not None
+    process.stdout.read(1)
+    process.stdout.close()
+    _, stderr = process.communicate(timeout=120)
+    assert (process.returncode, stderr) == (0, "")
+    assert len(load_runs(tmp_path / "runs")) == 1
+
+
 @pytest.mark.slow
 def test_a_half_written_folder_is_done_again(tmp_path, undisturbed):
     shutil.copytree(undisturbed / "runs", tmp_path / "runs")
@@ -453,6 +488,25 @@ def test_the_command_line_names_what_is_missing_before_it_composes(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit, match="pkpo-sandbox\\[ray\\]"):
         sweeps.main(lambda config: None, "train")
+
+
+@pytest.mark.parametrize(
+    ("backend", "taken"),
+    [
+        ("module://nowhere.backend_inline", "agg"),
+        ("module://os..x", "agg"),
+        ("module://matplotlib.backends.backend_svg", "module://matplotlib.backends.backend_svg"),
+        ("svg", "svg"),
+        (None, None),
+    ],
+)
+def test_a_backend_that_a_notebook_left_is_dropped(backend, taken, monkeypatch, capsys):
+    monkeypatch.setenv("MPLBACKEND", backend or "")
+    if backend is None:
+        monkeypatch.delenv("MPLBACKEND")
+    sweeps.drop_missing_backend()
+    assert os.environ.get("MPLBACKEND") == taken
+    assert ("is not installed: agg is taken" in capsys.readouterr().err) == (backend != taken)
 
 
 @pytest.mark.slow
