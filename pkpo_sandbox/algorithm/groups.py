@@ -193,9 +193,9 @@ def make_group_env(
     :param max_episode_steps: time limit of an episode, None for the one that the env came with
     :param seeded_problems: for an env without problems: so many starts, each shared by a group
         (:class:`pkpo_envs.SeededProblems`); None for one problem, all attempts being independent
-    :param wrappers: wrapper classes, or other functions from an env to an env, that are put around
-        the env of each column, the first one innermost; not with "native". A wrapper's arguments
-        are given by ``functools.partial``
+    :param wrappers: wrapper classes, or other functions from an env to an env. They are put around
+        the env of each column, the first one innermost. "native" takes none. Give a wrapper's
+        arguments by ``functools.partial``
     :param env_kwargs: arguments of the env's constructor. One that has a name from above goes into
         its registration: ``gymnasium.register(..., kwargs={"num_envs": 3})``
     :raises ValueError: if an argument is out of range, or the env cannot be vectorised so

@@ -80,27 +80,30 @@ class ColumnVecEnv(VecEnv):
 
     def _restart(self, columns: np.ndarray, problems: np.ndarray | None) -> Any:
         """Reset ``columns`` (num_envs,) bool, without seed. -> observations (num_envs, ...)"""
-        given = self._options_of_columns([{}] * self.num_envs, problems)
+        given = self._options_of_columns(None, problems)
         if isinstance(self._base, EnvColumns) or not columns.all():
             given["reset_mask"] = columns
         return self._reset(columns, None, given)
 
     def _options_of_columns(
-        self, options: Sequence[dict[str, Any]], problems: np.ndarray | None
+        self, options: Sequence[dict[str, Any]] | None, problems: np.ndarray | None
     ) -> dict[str, Any]:
-        """The options of a reset, in the form that the vector env takes."""
+        """The options of a reset, in the form that the vector env takes.
+
+        :param options: of each column, None for none
+        """
         if isinstance(self._base, EnvColumns):
-            told = [
-                {} if problems is None else {"problem": int(problem)}
-                for problem in (range(self.num_envs) if problems is None else problems)
-            ]
-            return {"columns": [{**given, **own} for given, own in zip(options, told, strict=True)]}
-        if any(other != options[0] for other in options):
+            told = [dict(given) for given in options or [{}] * self.num_envs]
+            for column, problem in enumerate([] if problems is None else problems.tolist()):
+                told[column]["problem"] = problem
+            return {"columns": told}
+        if options is not None and any(other != options[0] for other in options):
             raise ValueError(
                 f"the columns of {self.venv} share the options of a reset: give set_options() one "
                 f"dict for all, not {options}, or make the env with vectorization='sync' or 'async'"
             )
-        return {**options[0], **({} if problems is None else {"problem": problems.copy()})}
+        shared = {} if options is None else dict(options[0])
+        return shared if problems is None else {**shared, "problem": problems.copy()}
 
     def _reset(self, columns: np.ndarray, seeds: Any, options: dict[str, Any]) -> Any:
         observations, infos = self.venv.reset(seed=seeds, options=options or None)
