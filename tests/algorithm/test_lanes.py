@@ -455,7 +455,7 @@ def test_the_expected_update_over_all_outcomes_is_along_the_gradient(
         stats_window_size=1,
         device=torch.device("cpu"),
     )
-    weight, bias = (part.view(batch.flat) for part in batch.network.parts)
+    weight, bias = batch.weights.views
     weight.zero_()
     bias[:, 0, :3] = LOGITS
     policy = torch.softmax(LOGITS, 0)

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from pkpo_sandbox.algorithm import update
 from pkpo_sandbox.algorithm.lanes.log import LaneLog
-from pkpo_sandbox.algorithm.lanes.networks import LaneNetwork, Pass, padded
+from pkpo_sandbox.algorithm.lanes.networks import LaneNetwork, Pass
 from pkpo_sandbox.algorithm.lanes.optimizers import LaneOptimizer
+from pkpo_sandbox.algorithm.lanes.parameters import LaneParameters, padded
 from pkpo_sandbox.algorithm.lanes.policies import LaneCategorical, initial_policies, lane_policy
 from pkpo_sandbox.algorithm.lanes.settings import SETTINGS, Lane, LaneObjectives, LaneSetting
 from pkpo_sandbox.algorithm.lanes.worlds import LaneWorlds
@@ -83,13 +84,15 @@ class LaneBatch:
         )
         self._template = policies[seeds[0]]
         self.network = LaneNetwork(self._template)
-        self._optimizer = LaneOptimizer(self._template, self.network)
-        self.distribution = lane_policy(self._template, self.network)
-        rows = {seed: self.network.row_of(policy) for seed, policy in policies.items()}
+        self._optimizer = LaneOptimizer(self._template)
+        self.distribution = lane_policy(self._template, self.network, device)
+        weights = LaneParameters(self.network.parts, len(lanes), device)
+        states = {seed: policy.state_dict() for seed, policy in policies.items()}
+        for lane, seed in enumerate(seeds):
+            weights.write(lane, states[seed])
         if isinstance(self.distribution, LaneCategorical):
-            for row in rows.values():
-                self.network.block_outputs(row)
-        self._bind(torch.stack([rows[seed] for seed in seeds]).to(device))
+            self.network.block_outputs(weights)
+        self._bind(weights)
         self._draws = self.distribution.draws(generators, self.attempts, device)
         # 2. what each lane has of its own
         self._settings = {
@@ -107,10 +110,10 @@ class LaneBatch:
     @property
     def bytes_per_lane(self) -> int:
         """About what a lane takes in tensors: weights, gradient, Adam's moments; an iteration."""
-        numbers = 4 * self.network.size
+        numbers = 4 * self.weights.flat.numel() // self.n_lanes
         rows = self.worlds.first_rows if self.worlds.one_step else self.attempts
-        widths = sum(part.width for part in self.network.weights)
-        numbers += rows * (2 * widths + 6 * self.network.weights[-1].width) + 16 * self.attempts
+        widths = self.network.widths
+        numbers += rows * (2 * sum(widths) + 6 * widths[-1]) + 16 * self.attempts
         return 4 * numbers
 
     @property
@@ -304,13 +307,13 @@ class LaneBatch:
                 by_entropy = (ent_coef * (-1 / (rows * len(steps))))[:, None, None]
             above = step.backward(by.unflatten(1, (rows, -1)), by_entropy)
             self.network.backward(work, above, add=t > 0)
-            if self.network.log_std_gradients is not None:
-                target = self.network.log_std_gradients[:, 0, : self.network.n_outputs]
+            if self.network.log_std_gradient is not None:
+                target = self.network.log_std_gradient[:, 0, : self.network.n_outputs]
                 target.copy_(step.by_log_std if t == 0 else target + step.by_log_std)
 
     def _step(self, now: dict[str, list[Any]]) -> list[float]:
         """Clip each lane's gradient and take the optimizer's step. -> norms before clipping."""
-        norm = torch.linalg.vector_norm(self._gradient, dim=1)
+        norm = self._gradient.norms()
         norms, bounds = norm.tolist(), now["max_grad_norm"]
         if not math.isfinite(sum(norms)):
             for lane, value in enumerate(norms):
@@ -318,11 +321,12 @@ class LaneBatch:
                     update.check_finite_norm(value)
                 except ValueError as error:
                     self._fail(lane, error)
-        if self._failed:
-            self._gradient[list(self._failed)] = 0
+        for lane in self._failed:
+            for view in self._gradient.views:
+                view[lane] = 0
         if any(x + update.NORM_EPSILON > bound for x, bound in zip(norms, bounds, strict=True)):
             factor = update.clip_factor(norm, self._settings["max_grad_norm"].tensor(bounds))
-            self._gradient *= factor[:, None]
+            self._gradient.scale(factor)
         self._optimizer.step(now["learning_rate"])
         self._learning_rate = now["learning_rate"]
         return norms
@@ -345,20 +349,19 @@ class LaneBatch:
         rows = torch.tensor(kept, device=self.device)
         self.worlds.keep(kept)
         self._draws.keep(kept)
-        flat = self.flat[rows]
-        self._bind(flat, keep=rows)
+        self._bind(self.weights.keep(rows), rows)
         self._settings = {name: setting.keep(kept) for name, setting in self._settings.items()}
         self._objectives = self._objectives.keep(kept)
         self._passes = []
         self.log.keep(kept)
 
-    def _bind(self, flat: Tensor, keep: Tensor | None = None) -> None:
-        self.flat, self._gradient = flat, torch.zeros_like(flat)
-        self.network.bind(flat, self._gradient)
-        if keep is None:
-            self._optimizer.bind(flat, self._gradient)
+    def _bind(self, weights: LaneParameters, kept: Tensor | None = None) -> None:
+        self.weights, self._gradient = weights, weights.like()
+        self.network.bind(weights, self._gradient)
+        if kept is None:
+            self._optimizer.bind(weights, self._gradient)
         else:
-            self._optimizer.keep(keep, flat, self._gradient)
+            self._optimizer.keep(kept, weights, self._gradient)
 
     # Results
 
@@ -375,7 +378,7 @@ class LaneBatch:
 
     def policy_state(self, lane: int) -> dict[str, Tensor]:
         """The ``state_dict`` of a lane's policy."""
-        return {**self._template.state_dict(), **self.network.read(self.flat[lane])}
+        return {**self._template.state_dict(), **self.weights.read(lane)}
 
 
 def joined(steps: Sequence[Step]) -> Tensor:

@@ -1,16 +1,9 @@
-"""Many small policy networks as one: stacked weights, a forward and a backward pass for all lanes.
-
-The weights of a lane are one row of a flat tensor (lanes, size). Layers are padded by zeros to a
-multiple of :data:`WIDTH` numbers, so that every lane begins at a whole vector of the processor and
-no elementwise kernel meets an incomplete one: such a rest goes through other instructions, with
-other rounding. A lane's numbers are then the same alone and in any company. The padding stays zero
-in training, for neither an input nor a gradient ever reaches it.
+"""Many small policy networks as one: a forward and a backward pass for all lanes.
 
 The derivatives are written out: for networks this small, recording them costs more than computing.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from gymnasium import spaces
@@ -18,40 +11,10 @@ from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import Tensor, nn
 
+from pkpo_sandbox.algorithm.lanes.parameters import LaneParameters, Part, padded
 from pkpo_sandbox.algorithm.policies import ActorPolicy
 
-WIDTH = 32  #: two vectors of AVX-512, which is how far PyTorch unrolls its loops
-
 BLOCKED = -1e30  #: the logit of a padding action: its probability is exactly 0
-
-
-class Part(NamedTuple):
-    """Where a parameter of the policy stands in a lane's row."""
-
-    name: str  #: in the policy's ``state_dict``
-    offset: int
-    rows: int  #: of the padded matrix (rows, width), inputs by outputs; 1 for a vector
-    width: int
-    shape: tuple[int, ...]  #: in the policy, outputs by inputs
-
-    def view(self, flat: Tensor) -> Tensor:
-        """The padded matrices (lanes, rows, width)."""
-        end = self.offset + self.rows * self.width
-        return flat[:, self.offset : end].unflatten(1, (self.rows, self.width))
-
-    def write(self, row: Tensor, value: Tensor) -> None:
-        """Put a parameter of the policy into the row (size,) of a lane."""
-        matrix = value.detach().reshape(-1, value.shape[-1]).T if value.ndim > 1 else value[None]
-        target = self.view(row[None])[0]
-        target[: matrix.shape[0], : matrix.shape[1]] = matrix
-
-    def read(self, row: Tensor) -> Tensor:
-        """The parameter as the policy has it."""
-        matrix = self.view(row[None])[0]
-        if len(self.shape) == 1:
-            return matrix[0, : self.shape[0]].clone()
-        outputs, inputs = self.shape
-        return matrix[:inputs, :outputs].T.clone(memory_format=torch.contiguous_format)
 
 
 @dataclass
@@ -74,76 +37,52 @@ class Pass:
         return self.targets[-1]
 
 
-class Layer(NamedTuple):
-    """A layer of all lanes: views (lanes, inputs, outputs) and (lanes, 1, outputs)."""
-
-    weight: Tensor
-    bias: Tensor
-    weight_gradient: Tensor
-    bias_gradient: Tensor
-
-
 class LaneNetwork:
-    """The layout of one policy's parameters in a row, and its passes for many rows at a time.
+    """The layers of one policy, for many lanes at a time.
 
-    :param policy: as SB3 builds it; what its layers and distribution are is read from it
+    :param policy: as SB3 builds it; what its layers are is read from it
     :raises ValueError: if it is not made of linear layers with tanh or ReLU between them
+    :ivar parts: a weight and a bias for each layer, then ``log_std`` if that is learned
     """
 
     def __init__(self, policy: ActorPolicy) -> None:
         check_network(policy)
         self.space = policy.observation_space
         self.discrete = isinstance(self.space, spaces.Discrete)
-        self.activation = (
-            type(policy.mlp_extractor.policy_net[1]) if hidden_layers(policy) else nn.Tanh
-        )
-        layers = {**hidden_layers(policy), "action_net": linear(policy.action_net)}
+        self.activation = policy.activation_fn
         self.parts: list[Part] = []
-        self.weights: list[Part] = []
-        self.biases: list[Part] = []
-        self.size = 0
-        for i, (name, module) in enumerate(layers.items()):
-            outputs, inputs = module.weight.shape
+        layers = {**hidden_layers(policy), "action_net": linear(policy.action_net)}
+        for i, (name, layer) in enumerate(layers.items()):
+            outputs, inputs = layer.weight.shape
             rows = inputs if i == 0 and self.discrete else padded(inputs)
-            self.weights.append(self._add(f"{name}.weight", rows, padded(outputs), module.weight))
-            self.biases.append(self._add(f"{name}.bias", 1, padded(outputs), module.bias))
-        self.log_std: Part | None = None
+            width = padded(outputs)
+            self.parts.append(Part(f"{name}.weight", (outputs, inputs), rows, width))
+            self.parts.append(Part(f"{name}.bias", (outputs,), 1, width))
+        self.n_layers = len(layers)
+        self.widths = [part.width for part in self.parts[::2]]
         log_std = getattr(policy, "log_std", None)
-        if log_std is not None and log_std.requires_grad:
-            self.log_std = self._add("log_std", 1, padded(len(log_std)), log_std)
-        # A row is a whole number of the first layer's, so that they are found by one index.
-        self.first_width = self.weights[0].width
-        self.size = -(-self.size // self.first_width) * self.first_width
-        self.features = self.weights[0].rows
+        self.learns_std = bool(log_std is not None and log_std.requires_grad)
+        if log_std is not None and self.learns_std:
+            self.parts.append(Part("log_std", tuple(log_std.shape), 1, padded(len(log_std))))
+        self.features = self.parts[0].rows
         self.n_outputs = layers["action_net"].out_features
 
-    def _add(self, name: str, rows: int, width: int, parameter: Tensor) -> Part:
-        part = Part(name, self.size, rows, width, tuple(parameter.shape))
-        self.parts.append(part)
-        self.size += rows * width
-        return part
+    def block_outputs(self, weights: LaneParameters) -> None:
+        """Give the padding outputs of categorical policies no probability."""
+        weights.views[2 * self.n_layers - 1][..., self.n_outputs :] = BLOCKED
 
-    @property
-    def n_parameters(self) -> int:
-        """How many numbers a lane has, without the padding."""
-        return sum(torch.Size(part.shape).numel() for part in self.parts)
-
-    def row_of(self, policy: ActorPolicy) -> Tensor:
-        """The row (size,) that holds a policy's parameters."""
-        row = torch.zeros(self.size)
-        state = policy.state_dict()
-        for part in self.parts:
-            part.write(row, state[part.name])
-        return row
-
-    def block_outputs(self, row: Tensor) -> None:
-        """Give the padding outputs of a categorical policy no probability."""
-        self.biases[-1].view(row[None])[0, 0, self.n_outputs :] = BLOCKED
-
-    def read(self, row: Tensor) -> dict[str, Tensor]:
-        """The parameters in a row (size,), by their names in the policy."""
-        row = row.cpu()
-        return {part.name: part.read(row) for part in self.parts}
+    def bind(self, weights: LaneParameters, gradient: LaneParameters) -> None:
+        """Compute with these weights from now on, and write gradients there."""
+        ends = slice(0, 2 * self.n_layers, 2), slice(1, 2 * self.n_layers, 2)
+        self._weights, self._biases = (weights.views[which] for which in ends)
+        self._weight_gradients, self._bias_gradients = (gradient.views[which] for which in ends)
+        # The lanes' first layers are one table, of which discrete observations select rows.
+        self._table = self._weights[0].flatten(0, 1)
+        self._table_gradient = self._weight_gradients[0].flatten(0, 1)
+        lanes = torch.arange(weights.n_lanes, device=weights.device)
+        self._first_rows = lanes[:, None] * self.features
+        self.log_std = weights.views[-1] if self.learns_std else None
+        self.log_std_gradient = gradient.views[-1] if self.learns_std else None
 
     def encode(self, observations: Tensor) -> Tensor:
         """Observations (lanes, rows, ...) as this network's inputs.
@@ -164,38 +103,23 @@ class LaneNetwork:
 
     def new_pass(self, lanes: int, rows: int, device: torch.device) -> Pass:
         """Buffers for a forward pass on ``rows`` observations a lane."""
-        return Pass([torch.empty(lanes, rows, part.width, device=device) for part in self.weights])
-
-    def bind(self, flat: Tensor, gradient: Tensor) -> None:
-        """Compute with the weights in ``flat`` (lanes, size), gradients going into ``gradient``."""
-        self._layers = [
-            Layer(weight.view(flat), bias.view(flat), weight.view(gradient), bias.view(gradient))
-            for weight, bias in zip(self.weights, self.biases, strict=True)
-        ]
-        self._table = flat.view(-1, self.first_width)
-        self._table_gradient = gradient.view(-1, self.first_width)
-        lanes = torch.arange(len(flat), device=flat.device)
-        self._first_rows = lanes[:, None] * (self.size // self.first_width)
-        own = self.log_std
-        self.log_stds = None if own is None else own.view(flat)
-        self.log_std_gradients = None if own is None else own.view(gradient)
+        return Pass([torch.empty(lanes, rows, width, device=device) for width in self.widths])
 
     def forward(self, work: Pass) -> None:
         """Fill ``work.targets``."""
         below = work.inputs
-        for i, (layer, target) in enumerate(zip(self._layers, work.targets, strict=True)):
+        for i, target in enumerate(work.targets):
+            weight, bias = self._weights[i], self._biases[i]
             if i > 0 or not self.discrete:
                 assert below is not None
-                torch.baddbmm(layer.bias, below, layer.weight, out=target)
+                torch.baddbmm(bias, below, weight, out=target)
             elif work.inputs is None:  # the only observation
-                torch.add(layer.weight, layer.bias, out=target)
+                torch.add(weight, bias, out=target)
             else:
-                # The lanes' first layers are one table, of which the observations select rows.
                 work.table_rows = (work.inputs + self._first_rows).flatten()
-                out = target.view(-1, self.first_width)
-                torch.index_select(self._table, 0, work.table_rows, out=out)
-                target += layer.bias
-            if target is not work.outputs:
+                torch.index_select(self._table, 0, work.table_rows, out=target.flatten(0, 1))
+                target += bias
+            if i < self.n_layers - 1:
                 if self.activation is nn.Tanh:
                     torch.tanh(target, out=target)
                 else:
@@ -208,50 +132,48 @@ class LaneNetwork:
         :param above: (lanes, rows, width), the loss's derivative by ``work.outputs``
         :param add: to the gradient that is there, instead of in its place
         """
-        for i in range(len(self._layers) - 1, -1, -1):
-            layer = self._layers[i]
+        for i in range(self.n_layers - 1, -1, -1):
+            bias, weight = self._bias_gradients[i], self._weight_gradients[i]
             if add:
-                layer.bias_gradient.add_(above.sum(1, keepdim=True))
+                bias += above.sum(1, keepdim=True)
             else:
-                torch.sum(above, 1, keepdim=True, out=layer.bias_gradient)
+                torch.sum(above, 1, keepdim=True, out=bias)
             if i > 0 or not self.discrete:
                 below = work.targets[i - 1] if i > 0 else work.inputs
                 assert below is not None
-                _product(layer.weight_gradient, below.transpose(1, 2), above, add)
+                if add:
+                    weight.baddbmm_(below.transpose(1, 2), above)
+                else:
+                    torch.bmm(below.transpose(1, 2), above, out=weight)
             elif work.inputs is None:
-                _assign(layer.weight_gradient, above, add)
+                weight.copy_(weight + above if add else above)
             else:
                 assert work.table_rows is not None
                 if not add:
-                    layer.weight_gradient.zero_()
-                rows = above.view(-1, self.first_width)
-                self._table_gradient.index_add_(0, work.table_rows, rows)
+                    weight.zero_()
+                self._table_gradient.index_add_(0, work.table_rows, above.flatten(0, 1))
             if i > 0:
                 below = work.targets[i - 1]
-                above = torch.bmm(above, layer.weight.transpose(1, 2))
+                above = torch.bmm(above, self._weights[i].transpose(1, 2))
                 if self.activation is nn.Tanh:
                     torch.ops.aten.tanh_backward.grad_input(above, below, grad_input=above)
                 else:
                     above *= below > 0
 
 
-def padded(width: int) -> int:
-    """The smallest multiple of :data:`WIDTH` that is at least ``width``."""
-    return -(-width // WIDTH) * WIDTH
-
-
 def check_network(policy: ActorPolicy) -> None:
     """Raise a ValueError unless the policy is one that lanes can have."""
-    if type(policy) is not ActorPolicy:
-        raise ValueError(f"lanes have MlpPolicy, not {type(policy).__name__}")
     if is_image_space(policy.observation_space):
         raise ValueError(
             f"the observations {policy.observation_space} are images, and lanes have no encoder of "
             "them"
         )
-    if type(policy.features_extractor) is not FlattenExtractor:
-        kind = type(policy.features_extractor).__name__
-        raise ValueError(f"lanes have no features extractor but SB3's own, and this one is {kind}")
+    extractor = type(policy.features_extractor)
+    if extractor is not FlattenExtractor:
+        raise ValueError(
+            f"lanes have no features extractor but SB3's FlattenExtractor, and this one is "
+            f"{extractor.__name__}: leave features_extractor_class out"
+        )
     kind = policy.activation_fn
     if hidden_layers(policy) and kind not in (nn.Tanh, nn.ReLU):
         raise ValueError(
@@ -262,10 +184,9 @@ def check_network(policy: ActorPolicy) -> None:
 
 def hidden_layers(policy: ActorPolicy) -> dict[str, nn.Linear]:
     """The linear layers below the last, by their names in the policy."""
-    modules = policy.mlp_extractor.policy_net.named_children()
     return {
         f"mlp_extractor.policy_net.{name}": module
-        for name, module in modules
+        for name, module in policy.mlp_extractor.policy_net.named_children()
         if isinstance(module, nn.Linear)
     }
 
@@ -273,17 +194,3 @@ def hidden_layers(policy: ActorPolicy) -> dict[str, nn.Linear]:
 def linear(module: object) -> nn.Linear:
     assert isinstance(module, nn.Linear)
     return module
-
-
-def _product(out: Tensor, a: Tensor, b: Tensor, add: bool) -> None:
-    if add:
-        out.baddbmm_(a, b)
-    else:
-        torch.bmm(a, b, out=out)
-
-
-def _assign(out: Tensor, value: Tensor, add: bool) -> None:
-    if add:
-        out.add_(value)
-    else:
-        out.copy_(value)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-from pkpo_sandbox.algorithm.lanes.networks import LaneNetwork
+from pkpo_sandbox.algorithm.lanes.parameters import LaneParameters
 from pkpo_sandbox.algorithm.policies import ActorPolicy
 
 #: options of PyTorch's optimizers that a lane's may not have, for their steps are others
@@ -15,13 +15,13 @@ REFUSED = ("momentum", "nesterov", "weight_decay", "amsgrad", "maximize", "diffe
 
 
 class LaneOptimizer:
-    """The optimizer of a policy, for the rows of many lanes.
+    """The optimizer of a policy, for many lanes.
 
     :param policy: its optimizer says which, and with which options
     :raises ValueError: if it is neither Adam nor SGD, or has one of the options :data:`REFUSED`
     """
 
-    def __init__(self, policy: ActorPolicy, network: LaneNetwork) -> None:
+    def __init__(self, policy: ActorPolicy) -> None:
         optimizer = policy.optimizer
         self.kind = type(optimizer)
         if self.kind not in (torch.optim.Adam, torch.optim.SGD):
@@ -35,19 +35,19 @@ class LaneOptimizer:
                     f"lanes have no {name}={options[name]} of {self.kind.__name__}: leave it out "
                     "of optimizer_kwargs"
                 )
-        self._options, self._network = options, network
+        self._options = options
         self._names = [name for name, p in policy.named_parameters() if p.requires_grad]
         self.n_steps = 0
 
-    def bind(self, flat: Tensor, gradient: Tensor) -> None:
-        """Change the weights in ``flat`` (lanes, size) by what is in ``gradient``."""
-        self._flat, self._gradient = flat, gradient
-        self._mean, self._square = torch.zeros_like(flat), torch.zeros_like(flat)
+    def bind(self, weights: LaneParameters, gradient: LaneParameters) -> None:
+        """Change these weights from now on, by what is in ``gradient``."""
+        self._weights, self._gradient = weights, gradient
+        self._mean, self._square = weights.like(), weights.like()
 
-    def keep(self, lanes: Tensor, flat: Tensor, gradient: Tensor) -> None:
-        """Go on with these lanes, whose rows are now these."""
-        mean, square = self._mean[lanes], self._square[lanes]
-        self.bind(flat, gradient)
+    def keep(self, lanes: Tensor, weights: LaneParameters, gradient: LaneParameters) -> None:
+        """Go on with these lanes, whose weights are now these."""
+        mean, square = self._mean.keep(lanes), self._square.keep(lanes)
+        self.bind(weights, gradient)
         self._mean, self._square = mean, square
 
     def step(self, learning_rate: Sequence[float]) -> None:
@@ -55,28 +55,36 @@ class LaneOptimizer:
 
         :param learning_rate: one a lane
         """
-        start = 0
-        for end in range(1, len(learning_rate) + 1):
-            # One call for lanes side by side that have one rate: it does to each what it would do
-            # to it alone.
-            if end == len(learning_rate) or learning_rate[end] != learning_rate[start]:
-                self._step(slice(start, end), learning_rate[start])
-                start = end
+        numbers = self._weights, self._gradient, self._mean, self._square
+        if len(set(learning_rate)) == 1:
+            self._step([[x.flat] for x in numbers], learning_rate[0])
+        else:
+            start = 0
+            for end in range(1, len(learning_rate) + 1):
+                # One call for lanes side by side that have one rate: it does to each what it would
+                # do to it alone.
+                if end == len(learning_rate) or learning_rate[end] != learning_rate[start]:
+                    parts = [[view[start:end] for view in x.views] for x in numbers]
+                    self._step(parts, learning_rate[start])
+                    start = end
         self.n_steps += 1
 
-    def _step(self, lanes: slice, learning_rate: float) -> None:
-        flat, gradient = self._flat[lanes], self._gradient[lanes]
+    def _step(self, numbers: list[list[Tensor]], learning_rate: float) -> None:
+        """:param numbers: lists of weights, of their gradients, means and squares"""
+        weights, gradients, means, squares = numbers
         if self.kind is torch.optim.SGD:
-            flat.sub_(gradient * learning_rate)
+            for weight, gradient in zip(weights, gradients, strict=True):
+                weight -= gradient * learning_rate
             return
         beta1, beta2 = self._options["betas"]
+        steps = [torch.tensor(float(self.n_steps), device=x.device) for x in weights]
         adam(
-            [flat],
-            [gradient],
-            [self._mean[lanes]],
-            [self._square[lanes]],
+            weights,
+            gradients,
+            means,
+            squares,
             [],
-            [torch.tensor(float(self.n_steps), device=flat.device)],
+            steps,
             fused=True,
             amsgrad=False,
             beta1=beta1,
@@ -91,8 +99,7 @@ class LaneOptimizer:
         """What PyTorch's optimizer of the lane's policy would say of itself."""
         state: dict[int, dict[str, Tensor]] = {}
         if self.kind is torch.optim.Adam and self.n_steps > 0:
-            means = self._network.read(self._mean[lane])
-            squares = self._network.read(self._square[lane])
+            means, squares = self._mean.read(lane), self._square.read(lane)
             for i, name in enumerate(self._names):
                 step = torch.tensor(float(self.n_steps))
                 state[i] = {"step": step, "exp_avg": means[name], "exp_avg_sq": squares[name]}

@@ -22,7 +22,8 @@ from stable_baselines3.common.distributions import (
 )
 from torch import Tensor
 
-from pkpo_sandbox.algorithm.lanes.networks import LaneNetwork, padded
+from pkpo_sandbox.algorithm.lanes.networks import LaneNetwork
+from pkpo_sandbox.algorithm.lanes.parameters import padded
 from pkpo_sandbox.algorithm.policies import ActorPolicy
 
 STEPS_AHEAD = 8  #: steps of the env whose random numbers are drawn in one call
@@ -193,7 +194,7 @@ class LaneGaussian:
         self.dimensions = network.n_outputs
         self._fixed: Tensor | None = None
         if log_std is not None:
-            self._fixed = torch.zeros(1, 1, padded(self.dimensions))
+            self._fixed = log_std.new_zeros(1, 1, padded(self.dimensions))
             self._fixed[..., : self.dimensions] = log_std
 
     def draws(
@@ -214,10 +215,10 @@ class LaneGaussian:
         """The distributions with these means (lanes, rows, outputs)."""
         log_std = self._fixed
         if log_std is None:
-            assert self._network.log_stds is not None
-            log_std = self._network.log_stds
+            assert self._network.log_std is not None
+            log_std = self._network.log_std
         log_std, std = (x[..., : self.dimensions, None] for x in (log_std, log_std.exp()))
-        return GaussianStep(self, outputs, log_std.to(outputs.device), std.to(outputs.device))
+        return GaussianStep(self, outputs, log_std, std)
 
 
 class GaussianStep:
@@ -285,7 +286,7 @@ class GaussianStep:
 LanePolicy = LaneCategorical | LaneGaussian
 
 
-def lane_policy(policy: ActorPolicy, network: LaneNetwork) -> LanePolicy:
+def lane_policy(policy: ActorPolicy, network: LaneNetwork, device: torch.device) -> LanePolicy:
     """The distributions of lanes whose policy is like this one.
 
     :raises ValueError: if lanes cannot have its kind of distribution
@@ -295,7 +296,7 @@ def lane_policy(policy: ActorPolicy, network: LaneNetwork) -> LanePolicy:
         return LaneCategorical(network.n_outputs, network.discrete)
     if kind is DiagGaussianDistribution:
         assert isinstance(policy.action_space, spaces.Box)
-        fixed = None if policy.log_std.requires_grad else policy.log_std.detach()
+        fixed = None if policy.log_std.requires_grad else policy.log_std.detach().to(device)
         return LaneGaussian(policy.action_space, network, fixed)
     raise ValueError(
         f"lanes have no {kind.__name__} for the actions {policy.action_space}, whose parts are "

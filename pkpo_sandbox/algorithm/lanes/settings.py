@@ -11,7 +11,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
 
 from pkpo_sandbox import transforms
-from pkpo_sandbox.algorithm.lanes.networks import padded
+from pkpo_sandbox.algorithm.lanes.parameters import padded
 from pkpo_sandbox.algorithm.settings import SCHEDULED, check_settings, value_of
 from pkpo_sandbox.schedules import Objective, at_every_percent
 
@@ -163,12 +163,28 @@ class LaneObjectives:
             elif together is not None:
                 weights[index] = together.float()
             else:
-                for lane in lanes:
-                    try:
-                        weights[lane] = objective.apply(returns[lane], coefficients)
-                    except Exception as error:
-                        fail(lane, error)
+                self._apply_to_each(objective, coefficients, returns, lanes, weights, fail)
+        if not math.isfinite(weights.sum().item()):
+            for (objective, lanes, _), coefficients in zip(self._groups, now, strict=True):
+                self._apply_to_each(objective, coefficients, returns, lanes, weights, fail)
         return weights
+
+    @staticmethod
+    def _apply_to_each(
+        objective: Objective,
+        coefficients: Mapping[str, Any],
+        returns: Tensor,
+        lanes: Sequence[int],
+        weights: Tensor,
+        fail: Callable[[int, Exception], None],
+    ) -> None:
+        """Weigh one lane after the other."""
+        for lane in lanes:
+            try:
+                weights[lane] = objective.apply(returns[lane], coefficients)
+            except Exception as error:
+                weights[lane] = 0
+                fail(lane, error)
 
     def keep(self, lanes: Sequence[int]) -> "LaneObjectives":
         """The objectives of these lanes."""
@@ -201,11 +217,10 @@ def stacked_weights(
         return None
     groups = returns.flatten(0, 1)
     count = len(groups)
-    if padded(count) > count:  # by groups of zeros to whole vectors, as in networks.py
+    if padded(count) > count:  # by groups of zeros to whole vectors, as in parameters.py
         groups = torch.nn.functional.pad(groups, (0, 0, 0, padded(count) - count))
     try:
         weights = objective.transform(groups, **coefficients)
     except ValueError:
         return None
-    weights = weights[:count].view(returns.shape)
-    return weights if math.isfinite(weights.sum().item()) else None
+    return weights[:count].view(returns.shape)
