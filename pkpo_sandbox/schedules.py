@@ -113,11 +113,28 @@ class Cosine(Generic[Number]):
         return _between(self.start, self.end, (1 - math.cos(math.pi * done)) / 2)
 
 
+def value_at(value: Any, progress_remaining: float) -> Any:
+    """A value or a schedule's value at this moment of training.
+
+    A schedule's value that is a whole number is an int, for SB3's own schedules give floats only
+    and a k must be an int. A value that is no schedule is handed on as it is.
+
+    :param progress_remaining: 1 at the start of training, 0 at its end
+    """
+    if not callable(value):
+        return value
+    value = value(progress_remaining)
+    if isinstance(value, Real) and not isinstance(value, Integral):
+        number = float(value)
+        if abs(number) <= LARGEST_INTEGER and number.is_integer():
+            return int(number)
+    return value
+
+
 class Objective:
     """A transform of group returns with its coefficients, each a value or a schedule.
 
-    This is the only place where "a number or a schedule" becomes a number. It can be pickled if the
-    transform and the schedules can.
+    It can be pickled if the transform and the schedules can.
 
     :param transform: maps returns (n_groups, group_size) to weights of that shape, in the sum
         convention; takes the coefficients as keyword arguments
@@ -143,16 +160,12 @@ class Objective:
         return any(map(callable, self.coefficients.values()))
 
     def at(self, progress_remaining: float) -> dict[str, Any]:
-        """The coefficients at this moment of training.
-
-        A schedule's value that is a whole number is an int, for SB3's own schedules give floats
-        only and a k must be an int.
+        """The coefficients at this moment of training, see :func:`value_at`.
 
         :param progress_remaining: 1 at the start of training, 0 at its end
         """
         return {
-            name: _whole_as_int(value(progress_remaining)) if callable(value) else value
-            for name, value in self.coefficients.items()
+            name: value_at(value, progress_remaining) for name, value in self.coefficients.items()
         }
 
     def weights(self, returns: "Tensor", progress_remaining: float) -> "Tensor":
@@ -202,6 +215,15 @@ class Objective:
         at_every_percent(lambda progress: self.weights(returns, progress), self.is_scheduled)
 
 
+def numbers_of(coefficients: Mapping[str, Any]) -> dict[str, Any]:
+    """Those coefficients that can be logged as numbers."""
+    return {
+        name: value
+        for name, value in coefficients.items()
+        if isinstance(value, Real) and not isinstance(value, bool)
+    }
+
+
 def at_every_percent(check: Callable[[float], Any], is_scheduled: bool = True) -> None:
     """Call ``check(progress_remaining)`` at every percent of training, from start to end.
 
@@ -232,15 +254,6 @@ def _check_arguments(objective: Objective) -> None:
             f"{objective.name} does not take the coefficients {objective.coefficients}: {error}; "
             f"it takes {names}"
         ) from None
-
-
-def _whole_as_int(value: Any) -> Any:
-    """A float that is a whole number as an int; anything else as it is."""
-    if isinstance(value, Real) and not isinstance(value, Integral):
-        number = float(value)
-        if abs(number) <= LARGEST_INTEGER and number.is_integer():
-            return int(number)
-    return value
 
 
 def _between(start: Number, end: Number, part: float) -> Number:

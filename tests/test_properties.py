@@ -24,7 +24,6 @@ from pkpo_envs.columns import ColumnProblem
 from pkpo_envs.problem_env import ProblemEnv
 from pkpo_envs.problem_vector_env import ProblemVectorEnv
 from pkpo_sandbox.algorithm.groups import GroupVecEnv
-from pkpo_sandbox.algorithm.rollouts import Recorder
 from pkpo_sandbox.runs.config import NOT_IN_HASH, checked, resolved
 from pkpo_sandbox.runs.loading import read_config
 from pkpo_sandbox.runs.naming import run_id
@@ -334,12 +333,14 @@ def columns_of(lengths: tuple[int, ...], n_columns: int, native: bool) -> GroupV
 
 def played(env: GroupVecEnv, n_groups: int, group_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns and lengths (n_groups, group_size) of one iteration on an env that starts it."""
-    recorder = Recorder(n_groups, group_size, env.num_envs, gamma=1.0)
+    returns, lengths = np.zeros((n_groups, group_size)), np.zeros((n_groups, group_size), dtype=int)
     for _ in range(10_000):
-        _, rewards, dones, _ = env.step(np.zeros(env.num_envs, dtype=np.int64))
-        recorder.add((), rewards, dones)
-        if recorder.roster.finished:
-            return recorder.returns, recorder.lengths
+        _, rewards, _, _ = env.step(np.zeros(env.num_envs, dtype=np.int64))
+        playing = env.attempts >= 0
+        returns.flat[env.attempts[playing]] += rewards[playing]
+        lengths.flat[env.attempts[playing]] += 1
+        if env.finished:
+            return returns, lengths
     raise AssertionError("the iteration does not end")
 
 

@@ -21,7 +21,7 @@ from stable_baselines3.common.utils import FloatSchedule, LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from pkpo_sandbox import PKPO
-from pkpo_sandbox.runs import train as app
+from pkpo_sandbox.runs.build import build
 from pkpo_sandbox.schedules import Constant, Cosine, Linear, Objective, Step
 from pkpo_sandbox.transforms import pkpo, rloo, rs_grpo
 
@@ -267,7 +267,7 @@ def test_a_schedule_can_be_written_out_where_k_stands():
 def test_the_app_builds_an_algorithm_with_the_schedule():
     with initialize_config_module("pkpo_sandbox.conf", version_base="1.3"):
         config = compose("train", ["schedule=step"])
-    model = app.build(app.checked(config, app.TrainConfig(), "pkpo-train"))
+    model = build(config)
     assert isinstance(model, PKPO)
     assert model.k == Step(8, 1, 0.5)
 

@@ -9,26 +9,33 @@ from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import obs_as_tensor, safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 
 from pkpo_sandbox.algorithm import update
-from pkpo_sandbox.algorithm.groups import GroupVecEnv, check_groups, group_env, make_group_env
+from pkpo_sandbox.algorithm.groups import check_groups, group_env, make_group_env
 from pkpo_sandbox.algorithm.infos import ColumnInfos
-from pkpo_sandbox.algorithm.policies import ActorPolicy, CnnActorPolicy, MultiInputActorPolicy
+from pkpo_sandbox.algorithm.playing import GroupPlay
+from pkpo_sandbox.algorithm.policies import (
+    ActorPolicy,
+    CnnActorPolicy,
+    MultiInputActorPolicy,
+    act,
+    score,
+    warn_of_training_mode,
+)
 from pkpo_sandbox.algorithm.rollouts import Recorder, Rollout
 from pkpo_sandbox.algorithm.settings import SCHEDULED, check_settings, value_of
-from pkpo_sandbox.algorithm.spaces import check_spaces
+from pkpo_sandbox.algorithm.spaces import check_spaces, env_actions
+from pkpo_sandbox.algorithm.statistics import rollout_statistics
 from pkpo_sandbox.algorithm.streams import stream_seed
-from pkpo_sandbox.schedules import Objective, at_every_percent
-from pkpo_sandbox.transforms import max_at_k, powers_of_two, rloo
+from pkpo_sandbox.schedules import Objective, numbers_of
+from pkpo_sandbox.transforms import rloo
 
 GroupTransform = Callable[..., torch.Tensor]
 SelfGroupPolicyGradient = TypeVar("SelfGroupPolicyGradient", bound="GroupPolicyGradient")
@@ -149,23 +156,43 @@ class GroupPolicyGradient(BaseAlgorithm):
 
     def _setup_model(self) -> None:
         check_groups(self.n_groups, self.group_size)
-        self._check_settings()
+        check_settings(
+            n_epochs=self.n_epochs,
+            gamma=self.gamma,
+            max_grad_norm=self.max_grad_norm,
+            policy_kwargs=self.policy_kwargs,
+            **{name: getattr(self, name) for name in SCHEDULED},
+        )
+        self.objective.check(self.group_size)
+        self._play: GroupPlay | None = None
+        if self.env is not None:
+            self._play = GroupPlay(self.env, self.n_groups, self.group_size)
         self._setup_lr_schedule()
-        self._assign_groups()
         self.set_random_seed(self._seed_from_here())
-        self._resets = self._count_resets()
         iterations = max(1, self._stats_window_size // self.n_groups)
         self._window: deque[tuple[torch.Tensor, np.ndarray]] = deque(maxlen=iterations)
         self.policy = self.policy_class(  # type: ignore[assignment]
             self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
         ).to(self.device)
-        # Dropout or batch norm in training mode would score another policy than the one that acts.
+        warn_of_training_mode(self.policy)
         self.policy.set_training_mode(False)
 
-    def _seed_from_here(self, fresh: bool = False) -> int | None:
-        """The seed; of a model that has been trained, one of its own after so many updates.
+    @property
+    def objective(self) -> Objective:
+        """The transform with its coefficients, schedules included."""
+        return Objective(self.transform, **self.transform_kwargs)
 
-        Seeded alike again, it would play the problems, and the noise, that it has trained on.
+    def _now(self, name: str) -> float:
+        """The clip_range or ent_coef of this moment."""
+        return value_of(name, getattr(self, name), self._current_progress_remaining)
+
+    # Seeds
+
+    def _seed_from_here(self, fresh: bool = False) -> int | None:
+        """The seed; of a model that has been trained, a new one after each update.
+
+        Seeded alike again, a model would replay the problems, and the noise, that it has trained
+        on.
 
         :param fresh: make one up where there is none
         """
@@ -176,33 +203,17 @@ class GroupPolicyGradient(BaseAlgorithm):
         # learn() may count timesteps anew. It never counts updates anew.
         return stream_seed(self.seed, "continuation", self._n_updates)
 
-    def _check_settings(self) -> None:
-        check_settings(
-            n_epochs=self.n_epochs,
-            gamma=self.gamma,
-            max_grad_norm=self.max_grad_norm,
-            policy_kwargs=self.policy_kwargs,
-            **{name: getattr(self, name) for name in SCHEDULED},
-        )
-        self.objective.check(self.group_size)
-        settings = [getattr(self, name) for name in SCHEDULED]
-        at_every_percent(self._check_moment, any(map(callable, settings)))
+    def set_random_seed(self, seed: int | None = None) -> None:
+        super().set_random_seed(seed)
+        if self._play is not None and seed is not None:
+            self._play.seed(seed)
 
-    def _check_moment(self, progress_remaining: float) -> None:
-        """Refuse settings that are out of range at a moment of training."""
-        for name in SCHEDULED:
-            if getattr(self, name) is not None:
-                value_of(name, getattr(self, name), progress_remaining)
-
-    def _now(self, name: str) -> float:
-        """The clip_range or ent_coef of this moment."""
-        return value_of(name, getattr(self, name), self._current_progress_remaining)
+    # The env
 
     @staticmethod
     def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
         if not isinstance(env, VecEnv):
             env = group_env(env)
-        _check_problems(env)
         return BaseAlgorithm._wrap_env(env, verbose, monitor_wrapper)
 
     @classmethod
@@ -219,24 +230,25 @@ class GroupPolicyGradient(BaseAlgorithm):
     def set_env(self, env: GymEnv | str, force_reset: bool = True) -> None:
         if isinstance(env, str):
             env = make_group_env(env, self.n_groups, self.group_size, num_envs=self.n_envs)
+        env = self._wrap_env(env, self.verbose)
+        play = GroupPlay(env, self.n_groups, self.group_size)
         super().set_env(env, force_reset)
-        self._assign_groups()
-        self._resets = self._count_resets()
+        self._play = play
 
-    def _assign_groups(self) -> None:
-        if self.env is not None and isinstance(self.env.unwrapped, GroupVecEnv):
-            self.env.unwrapped.set_groups(self.n_groups, self.group_size)
+    # Training
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
-        # The env may have been played since the last iteration, in other groups: start another one.
-        self._assign_groups()
-        if self._resets != self._count_resets():
-            # By an evaluation, which seeds it: its problems would be the same after every one.
-            self.env.seed(self._seed_from_here(fresh=True))  # type: ignore[union-attr]
+        # 1. start another iteration: the env may stand anywhere in the last one
         self._last_obs = None
+        if self._play is not None:
+            if self._play.disturbed:
+                # An evaluation reseeded the env. Reseed it, or training replays the same problems.
+                self._play.seed(self._seed_from_here(fresh=True))
+            self._play.ask()
         prepared = super()._setup_learn(*args, **kwargs)
-        self._resets = self._count_resets()
-        # An iteration's last attempts to end are its longest: keep what is reported of all of them.
+        assert self._play is not None  # SB3 has asked for an env
+        self._play.accept()
+        # 2. keep the reports of all attempts: the last to end in an iteration are its longest
         attempts = (self._window.maxlen or 1) * self.n_groups * self.group_size
         self.ep_info_buffer = deque(self.ep_info_buffer or (), maxlen=attempts)
         self.ep_success_buffer = deque(self.ep_success_buffer or (), maxlen=attempts)
@@ -279,30 +291,32 @@ class GroupPolicyGradient(BaseAlgorithm):
         """Play one iteration: every attempt of every group to its end.
 
         :return: None if the callback stops training
-        :raises ValueError: if the env gives a reward that is not finite, or an episode is endless
+        :raises ValueError: if the env gives a reward that is not finite, an episode is endless, or
+            something else plays the env meanwhile
         """
-        env = self.env
+        env, play = self.env, self._play
         assert env is not None, "no env: give one to the constructor, load() or set_env()"
-        self._refuse_other_players()
-        # Columns cut off inside an episode, their lengths being uneven, start afresh.
+        assert play is not None
+        play.refuse_others()
+        # Columns of unequal lengths stand inside an episode: start them all anew.
         if self._last_obs is None or not np.all(self._last_episode_starts):  # type: ignore[arg-type]
-            self._restart()
-        recorder = Recorder(self.n_groups, self.group_size, env.num_envs, self.gamma)
-        # One step is differentiated as it is taken. More are evaluated again by the update, for
+            self._last_obs = play.reset()
+        recorder = Recorder()
+        # One step is differentiated as it is taken. The update evaluates more than one again, for
         # their graphs would fill the memory.
-        differentiable = self.clip_range is None
+        differentiable, finished = self.clip_range is None, False
         callback.on_rollout_start()
-        while not recorder.roster.finished:
-            self._refuse_other_players()
+        while not finished:
             # 1. act in every column
             observations = obs_as_tensor(self._last_obs, self.device)  # type: ignore[arg-type]
             with torch.set_grad_enabled(differentiable):
-                actions, log_prob, entropy = self._act(observations)
-            new_obs, rewards, dones, infos = env.step(self._env_actions(actions))
+                actions, log_prob, entropy = act(self.policy, observations, self.ent_coef != 0)
+            new_obs, rewards, dones, infos = play.step(env_actions(actions, self.action_space))
             self.num_timesteps += env.num_envs
-            # 2. credit the attempts that the columns are playing
-            playing = recorder.add((observations, actions, log_prob, entropy), rewards, dones)
-            if differentiable and not recorder.roster.finished:
+            # 2. credit the attempts that the columns played
+            playing, finished = play.playing, play.finished
+            recorder.add((observations, actions, log_prob, entropy), rewards, play.attempts)
+            if differentiable and not finished:
                 differentiable = False
                 recorder.detach()
             # 3. tell the callbacks, to whom the last observations are those acted upon
@@ -313,27 +327,9 @@ class GroupPolicyGradient(BaseAlgorithm):
             self._last_episode_starts = dones
             self._note_episodes(infos, dones & playing)
         callback.on_rollout_end()
-        self._window.append((torch.from_numpy(recorder.undiscounted), recorder.lengths))
-        return recorder.rollout()
-
-    def _restart(self) -> None:
-        """Begin an iteration in all columns."""
-        assert self.env is not None
-        self._last_obs = self.env.reset()  # type: ignore[assignment]
-        self._resets = self._count_resets()
-
-    def _count_resets(self) -> int:
-        """How often a group env was reset, by this algorithm or by others; 0 for other envs."""
-        env = None if self.env is None else self.env.unwrapped
-        return env.resets if isinstance(env, GroupVecEnv) else 0
-
-    def _refuse_other_players(self) -> None:
-        """Refuse to go on with groups that a reset from outside has cut off."""
-        if self._resets != self._count_resets():
-            raise ValueError(
-                "the env was reset in the middle of training, which cut its attempts off: a "
-                "callback that evaluates needs an env of its own, from make_group_env, say"
-            )
+        rollout = recorder.rollout(self.n_groups, self.group_size, self.gamma)
+        self._window.append((rollout.undiscounted, rollout.lengths))
+        return rollout
 
     def _note_episodes(self, infos: Any, ended: np.ndarray) -> None:
         """Keep what a Monitor or the env itself reports of the attempts that ended (columns,)."""
@@ -341,73 +337,7 @@ class GroupPolicyGradient(BaseAlgorithm):
         raw = normalizer is None or not normalizer.norm_reward
         if (raw and isinstance(infos, ColumnInfos) and not infos.reported) or not ended.any():
             return  # a group env's own statistics are those of the rollout
-        if not {"episode", "is_success"}.isdisjoint(infos[int(ended.argmax())]):
-            self._update_info_buffer(list(compress(infos, ended)), ended[ended])
-
-    def _act(self, observations: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Sample actions (columns, ...), with their log-probabilities and entropies (columns,)."""
-        distribution = self.policy.get_distribution(observations)
-        with torch.no_grad():
-            actions = distribution.get_actions()
-        return actions, *self._score(distribution, actions)
-
-    def _score(
-        self, distribution: Distribution, actions: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probabilities and entropies (rows,); a distribution without entropy estimates it."""
-        log_prob = distribution.log_prob(actions)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.ent_coef != 0):
-            entropy = distribution.entropy()
-            return log_prob, -log_prob if entropy is None else entropy
-
-    def _env_actions(self, actions: torch.Tensor) -> np.ndarray:
-        """Clip Gaussian samples to the action space, as SB3 does."""
-        array = actions.cpu().numpy()
-        if isinstance(self.action_space, spaces.Box):
-            array = array.reshape(-1, *self.action_space.shape)
-            array = np.clip(array, self.action_space.low, self.action_space.high)
-        return array
-
-    @property
-    def objective(self) -> Objective:
-        """The transform with its coefficients, schedules included."""
-        return Objective(self.transform, **self.transform_kwargs)
-
-    def _surrogate(
-        self, rollout: Rollout, weights: torch.Tensor, log_prob: torch.Tensor
-    ) -> torch.Tensor:
-        """The objective that the update ascends: a sum over each group, a mean over groups.
-
-        :param weights: (n_groups, group_size), one for each attempt and so for all its steps
-        :param log_prob: (rows,) under the policy that is being updated
-        """
-        n_groups = weights.shape[0]
-        step_weights = update.row_weights(weights.to(log_prob), rollout.attempts)
-        if self.clip_range is None:
-            return update.surrogate(log_prob, step_weights, n_groups)
-        return update.clipped_surrogate(
-            log_prob, rollout.log_prob, step_weights, n_groups, self._now("clip_range")
-        )
-
-    def _backward(
-        self, rollout: Rollout, weights: torch.Tensor, ent_coef: float
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Add the loss's gradient to the parameters'. -> the loss and the mean entropy."""
-        n_rows = len(rollout.attempts)
-        loss, entropy = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        acted = rollout.log_prob.requires_grad  # by this policy, just now
-        for part in [rollout] if acted else rollout.parts(ROWS_AT_ONCE):
-            scores = part.log_prob, part.entropy
-            if not acted:
-                distribution = self.policy.get_distribution(part.observations)
-                scores = self._score(distribution, part.actions)
-            part_entropy = scores[1].sum() / n_rows
-            part_loss = -self._surrogate(part, weights, scores[0])
-            if ent_coef != 0:
-                part_loss = part_loss - ent_coef * part_entropy
-            part_loss.backward()
-            loss, entropy = loss + part_loss.detach(), entropy + part_entropy.detach()
-        return loss, entropy
+        self._update_info_buffer(list(compress(infos, ended)), ended[ended])
 
     def train(self, rollout: Rollout) -> None:
         """One iteration's update."""
@@ -418,34 +348,59 @@ class GroupPolicyGradient(BaseAlgorithm):
         coefficients = objective.at(self._current_progress_remaining)
         weights = objective.apply(rollout.returns, coefficients)
         ent_coef = self._now("ent_coef")
+        clip_range = None if self.clip_range is None else self._now("clip_range")
         losses: dict[str, float] = {}
         for _ in range(self.n_epochs):
             # 2. the gradient of the loss
             optimizer.zero_grad()
-            loss, entropy = self._backward(rollout, weights, ent_coef)
+            loss, entropy = self._backward(rollout, weights, ent_coef, clip_range)
             # 3. a step along the clipped gradient
             grad_norm = update.clipped_step(optimizer, self.max_grad_norm)
             losses = {"loss": loss.item(), "entropy": entropy.item(), "grad_norm": grad_norm}
         self._n_updates += self.n_epochs
         # 4. what happened
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        for name, value in losses.items():
+        for name, value in {**losses, **numbers_of(coefficients)}.items():
             self.logger.record(f"train/{name}", value)
-        for name, value in coefficients.items():
-            if isinstance(value, int | float | np.number) and not isinstance(value, bool):
-                self.logger.record(f"train/{name}", value)
+
+    def _backward(
+        self,
+        rollout: Rollout,
+        weights: torch.Tensor,
+        ent_coef: float,
+        clip_range: float | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Add the loss's gradient to the parameters'. -> the loss and the mean entropy."""
+        n_rows = len(rollout.attempts)
+        loss, entropy = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        acted = rollout.log_prob.requires_grad  # by this policy, just now
+        for part in [rollout] if acted else rollout.parts(ROWS_AT_ONCE):
+            log_prob, part_entropy = part.log_prob, part.entropy
+            if not acted:
+                distribution = self.policy.get_distribution(part.observations)
+                log_prob, part_entropy = score(distribution, part.actions, self.ent_coef != 0)
+            row_weights = update.row_weights(weights.to(log_prob), part.attempts)
+            part_loss, part_entropy = update.loss(
+                log_prob,
+                part_entropy,
+                row_weights,
+                n_groups=self.n_groups,
+                n_rows=n_rows,
+                ent_coef=ent_coef,
+                old_log_prob=part.log_prob,
+                clip_range=clip_range,
+            )
+            part_loss.backward()
+            loss, entropy = loss + part_loss.detach(), entropy + part_entropy.detach()
+        return loss, entropy
+
+    # The log
 
     def dump_logs(self, iteration: int = 0) -> None:
         """Write a row of the log; the rollout statistics are those of the last groups."""
         elapsed = max((time.time_ns() - self.start_time) / 1e9, sys.float_info.epsilon)
         fps = int((self.num_timesteps - self._num_timesteps_at_start) / elapsed)
-        statistics: dict[str, float] = {}
-        if self._window:  # nothing is in it before an iteration has ended
-            returns = torch.cat([returns for returns, _ in self._window])
-            statistics["ep_rew_mean"] = returns.mean().item()
-            statistics["ep_len_mean"] = float(np.mean([lengths for _, lengths in self._window]))
-            for k in powers_of_two(self.group_size):
-                statistics[f"max_at_{k}"] = max_at_k(returns, k).mean().item()
+        statistics = rollout_statistics(self._window)
         if self.ep_info_buffer:  # a Monitor saw the rewards before any normalisation
             statistics["ep_rew_mean"] = safe_mean([info["r"] for info in self.ep_info_buffer])
             statistics["ep_len_mean"] = safe_mean([info["l"] for info in self.ep_info_buffer])
@@ -460,19 +415,47 @@ class GroupPolicyGradient(BaseAlgorithm):
             self.logger.record(f"rollout/{name}", value)
         self.logger.dump(step=self.num_timesteps)
 
+    # What is saved
+
+    def training_state(self) -> dict[str, Any]:
+        """All that decides how training goes on, between two iterations, but for the env's state.
+
+        :return: the policy's and the optimizer's state, counters, and what is logged of the last
+            iterations: tensors, arrays, numbers and containers of them
+        """
+        return {
+            "policy": self.policy.state_dict(),
+            "optimizer": self.policy.optimizer.state_dict(),
+            "num_timesteps": self.num_timesteps,
+            "n_updates": self._n_updates,
+            "window": list(self._window),
+            "episodes": list(self.ep_info_buffer or ()),
+            "successes": list(self.ep_success_buffer or ()),
+        }
+
+    def restore_training_state(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`training_state` gave, with ``learn(reset_num_timesteps=False)``.
+
+        :raises Exception: as PyTorch does, if it is the state of another policy; of many kinds
+        """
+        self.policy.load_state_dict(state["policy"])
+        self.policy.optimizer.load_state_dict(state["optimizer"])
+        self.num_timesteps, self._n_updates = state["num_timesteps"], state["n_updates"]
+        self._window.extend((returns.cpu(), lengths) for returns, lengths in state["window"])
+        self.ep_info_buffer = deque(state["episodes"])  # learn() bounds them
+        self.ep_success_buffer = deque(state["successes"])
+
+    def begin_anew(self, seed: int) -> None:
+        """Start all randomness from a seed and every column from a reset, between two iterations.
+
+        What follows is then a function of the seed and of :meth:`training_state`.
+        """
+        assert self._play is not None, "no env: give one to the constructor, load() or set_env()"
+        self.set_random_seed(seed)
+        self._last_obs = self._play.reset()
+
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_window"]
+        return [*super()._excluded_save_params(), "_window", "_play"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
-
-
-def _check_problems(env: VecEnv) -> None:
-    if isinstance(env.unwrapped, GroupVecEnv) or not env.has_attr("n_problems"):
-        return
-    if (n_problems := max(env.get_attr("n_problems"))) > 1:
-        raise ValueError(
-            f"{env} starts each column on one of {n_problems} problems by itself, but the "
-            "attempts of a group share a problem: give the env's id, the env itself or a "
-            "Gymnasium vector env"
-        )

@@ -18,35 +18,47 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs
 from pkpo_envs.columns import EnvWrapper, make_columns, restart_obstacle
 from pkpo_envs.env_columns import EnvColumns
 from pkpo_sandbox.algorithm.infos import ColumnInfos, Episodes
-from pkpo_sandbox.algorithm.roster import IDLE, Roster
+from pkpo_sandbox.algorithm.roster import IDLE, Account, Roster
 from pkpo_sandbox.algorithm.streams import stream
 from pkpo_sandbox.algorithm.vec_env import ColumnVecEnv, declared_problems
 
 
 class GroupVecEnv(ColumnVecEnv):
-    """Stable-Baselines3's view of a Gymnasium vector env, played in groups.
+    """Stable-Baselines3's view of a Gymnasium vector env, played freely or in groups.
 
-    Columns restart by themselves, as SB3 expects, on the problem of the attempt that the
-    :class:`Roster` hands them. Once the last attempt has ended every column starts the next
-    iteration, on problems drawn uniformly for each group; an idle column that is cut off then
-    reports ``TimeLimit.truncated``. Envs without an ``n_problems`` are one problem.
+    **Free play** is what every other ``VecEnv`` of SB3 does, and what a reset starts: each column
+    plays episode after episode, and nothing is idle or cut off. Where there are problems, each
+    episode draws its own, uniformly. So ``evaluate_policy``, ``EvalCallback`` and any algorithm of
+    SB3 may play.
 
-    It is its own Monitor: ``info["episode"]`` is there for attempts, played to their end, and not
-    for what idle columns play, so SB3's ``evaluate_policy`` counts the attempts only. (Another
-    VecMonitor around it would count the episodes that are cut off, short ones rather than long.)
-    Attempts of a group share a problem, and fewer episodes than an iteration has may all be of one
-    group: where there are problems, evaluate by ``evaluate_groups`` or ``GroupEvalCallback``.
+    **In groups** it plays for who calls :meth:`set_groups` before the reset, as
+    ``GroupPolicyGradient`` and ``evaluate_groups`` do. The :class:`Roster` hands out the attempts
+    of an iteration, problems are drawn uniformly for each group, and a column for which no attempt
+    is left is idle. When the last attempt has ended every column starts the next iteration. An idle
+    column that is cut off then reports ``TimeLimit.truncated``.
 
-    A vector env that knows no other way than to restart its columns by itself, spending a step on
-    it (``AutoresetMode.NEXT_STEP``, as Gymnasium's own CartPole), is played if it has one problem
-    and a column for each attempt: a column plays its attempt and is then idle, until the last
-    attempt has ended and all are reset. What an idle column reports meanwhile means nothing; of
-    SB3's algorithms only those of groups know which columns are idle.
+    It is its own Monitor: ``info["episode"]`` stands in the last info of an episode, except in
+    columns that have a Monitor of their own, whose word counts, and except for what idle columns
+    play.
 
+    Some vector envs restart their columns by themselves and spend a step on it
+    (``AutoresetMode.NEXT_STEP``, as Gymnasium's own CartPole). The action of such a step is
+    ignored, and the step belongs to no episode. Such an env needs one problem and, in groups, a
+    column for each attempt: a column plays its attempt and is then idle.
+
+    :ivar n_groups: groups in an iteration, where it is played in groups
+    :ivar group_size: attempts in a group
+    :ivar n_problems: None if the env does not say that it has problems
+    :ivar attempts: (num_envs,) int64, which attempt each column played in the latest step; -1 for
+        none, as in free play
+    :ivar finished: whether the latest step ended an iteration
+    :ivar account: returns and lengths of the episodes that the columns played in the latest step
+    :ivar turn: grows with every reset and step. A player that finds another number than it left
+        knows that somebody else has played
     :param venv: vector env with ``AutoresetMode.DISABLED``, where
         ``reset(options={"problem": (num_envs,) int array, "reset_mask": (num_envs,) bool array})``
         starts the masked columns on their problems; or with ``NEXT_STEP``, as above
-    :raises ValueError: if ``venv`` restarts its columns otherwise, or has too few of them
+    :raises ValueError: if ``venv`` restarts its columns otherwise
     """
 
     def __init__(self, venv: VectorEnv) -> None:
@@ -57,33 +69,55 @@ class GroupVecEnv(ColumnVecEnv):
         self._copies = bool(getattr(self._base, "copy", False))
         self.n_problems = declared_problems(self)
         self._problems_confirmed = self.n_problems in (None, 1)
+        self._refuse_obstacle(1)
+        self._unmonitored = ~np.array(self.have_monitors())
+        self.n_groups, self.group_size = 1, self.num_envs
+        self._asked = False
         self._rng = np.random.default_rng()
-        self.resets = 0  #: how often all columns were started anew from outside
+        self._column_problems = np.zeros(self.num_envs, dtype=np.int64)
+        self._roster: Roster | None = None
+        self._restarting = np.zeros(self.num_envs, dtype=bool)
+        self.attempts = np.full(self.num_envs, IDLE)
+        self.finished = False
+        self.account = Account(self.num_envs)
+        self.turn = 0
         self._started = time.monotonic()
-        self._returns = np.zeros(self.num_envs)
-        self._lengths = np.zeros(self.num_envs, dtype=np.int64)
-        self.set_groups(1, self.num_envs)
 
     def set_groups(self, n_groups: int, group_size: int) -> None:
-        """Set how many groups of how many attempts make an iteration; takes effect at reset.
+        """Ask for iterations of so many groups of so many attempts, from the next reset on.
 
-        :raises ValueError: if the columns restart by themselves and are fewer than the attempts
+        The reset after that one starts free play again, unless it is asked for groups too.
+
+        :raises ValueError: see :meth:`check_groups`
         """
-        obstacle = restart_obstacle(self.venv, n_groups * group_size, self.n_problems)
+        self.check_groups(n_groups, group_size)
+        self.n_groups, self.group_size, self._asked = n_groups, group_size, True
+
+    def check_groups(self, n_groups: int, group_size: int) -> None:
+        """Raise a ValueError if so many groups of so many attempts cannot be played here."""
+        check_groups(n_groups, group_size)
+        self._refuse_obstacle(n_groups * group_size)
+
+    def _refuse_obstacle(self, n_attempts: int) -> None:
+        obstacle = restart_obstacle(self.venv, n_attempts, self.n_problems)
         if obstacle is not None:
             raise ValueError(
                 f"{obstacle}: build it with autoreset_mode=AutoresetMode.DISABLED (make_group_env "
                 "does, with vectorization='sync' or 'async')"
             )
-        self.n_groups, self.group_size = n_groups, group_size
 
     def reset(self) -> VecEnvObs:
-        """Start a new iteration in every column. -> observations (num_envs, ...)."""
-        self.resets += 1
+        """Start an episode in every column. -> observations (num_envs, ...)."""
+        self.turn += 1
         if self._seeds[0] is not None:
             self._rng = np.random.default_rng(stream(self._seeds[0], "problems"))
-        self._deal()
-        self._returns[:] = self._lengths[:] = 0
+        self._roster, self.finished = None, False
+        self.attempts = np.full(self.num_envs, IDLE)
+        if self._asked:
+            self._deal()
+        self._asked = False
+        self.account.clear()
+        self._restarting = np.zeros(self.num_envs, dtype=bool)
         everywhere = np.ones(self.num_envs, dtype=bool)
         return self._kept(self._begin(self._problems_of(everywhere)))
 
@@ -94,27 +128,42 @@ class GroupVecEnv(ColumnVecEnv):
 
     def step_wait(self) -> tuple[VecEnvObs, np.ndarray, np.ndarray, Any]:
         observations, rewards, terminated, truncated, gym_infos = self.venv.step(self._actions)
+        self.turn += 1
         observations, ended = self._kept(observations), terminated | truncated
-        self._returns += rewards
-        self._lengths += 1
-        attempts = ended & (self._roster.attempts != IDLE)
-        self._roster.end(ended)
+        playing = self._follow(rewards, ended)
         if not self._problems_confirmed:
             self._confirm_problems(gym_infos)
         if not ended.any():
             return observations, rewards, ended, ColumnInfos(gym_infos, self.num_envs)
-        finished = self._roster.finished
-        if finished:
-            ended = np.ones(self.num_envs, dtype=bool)
+        over = np.ones(self.num_envs, dtype=bool) if self.finished else ended
+        episodes = Episodes(
+            ended & playing & self._unmonitored,
+            self.account.returns.copy(),
+            self.account.lengths.copy(),
+            time.monotonic() - self._started,
+        )
+        infos = ColumnInfos(gym_infos, self.num_envs, over, observations, ~terminated, episodes)
+        if self.finished:
             self._deal()
-        seconds = time.monotonic() - self._started
-        episodes = Episodes(attempts, self._returns.copy(), self._lengths.copy(), seconds)
-        infos = ColumnInfos(gym_infos, self.num_envs, ended, observations, ~terminated, episodes)
-        self._returns[ended] = self._lengths[ended] = 0
-        if finished or not self.restarts_itself:
-            problems = None if self.restarts_itself else self._problems_of(ended)
-            observations = self._kept(self._restart(ended, problems))
-        return observations, rewards, ended, infos
+            self.account.clear()
+        if self.finished or not self.restarts_itself:
+            problems = None if self.restarts_itself else self._problems_of(over)
+            observations = self._kept(self._restart(over, problems))
+        return observations, rewards, over, infos
+
+    def _follow(self, rewards: np.ndarray, ended: np.ndarray) -> np.ndarray:
+        """Note what the columns played in this step. -> (num_envs,) bool, whose step counts."""
+        if self._roster is None:
+            playing = ~self._restarting
+            if self.restarts_itself:
+                self._restarting = ended
+        else:
+            self.attempts = self._roster.attempts.copy()
+            playing = self.attempts != IDLE
+            self._roster.end(ended)
+            self.finished = self._roster.finished
+        self.account.add(rewards, ended, playing)
+        return playing
 
     def _kept(self, observations: Any) -> Any:
         """The observations, in arrays of their own."""
@@ -125,9 +174,8 @@ class GroupVecEnv(ColumnVecEnv):
         return np.array(observations)
 
     def _deal(self) -> None:
-        """Draw each group's problem and hand out the first attempts of an iteration."""
+        """Hand out the first attempts of an iteration, and draw the problem of each group."""
         self._roster = Roster(self.n_groups * self.group_size, self.num_envs)
-        self._column_problems = np.zeros(self.num_envs, dtype=np.int64)
         if self.n_problems is not None:
             self._group_problems = self._rng.integers(self.n_problems, size=self.n_groups)
 
@@ -135,9 +183,13 @@ class GroupVecEnv(ColumnVecEnv):
         """The problems (num_envs,) that ``columns`` start at; an idle one replays its problem."""
         if self.n_problems is None:
             return None
-        playing = columns & (self._roster.attempts != IDLE)
-        groups = self._roster.attempts[playing] // self.group_size
-        self._column_problems[playing] = self._group_problems[groups]
+        if self._roster is None:
+            drawn = self._rng.integers(self.n_problems, size=np.count_nonzero(columns))
+            self._column_problems[columns] = drawn
+        else:
+            playing = columns & (self._roster.attempts != IDLE)
+            groups = self._roster.attempts[playing] // self.group_size
+            self._column_problems[playing] = self._group_problems[groups]
         return self._column_problems
 
     def _confirm_problems(self, infos: dict[str, Any]) -> None:
@@ -212,9 +264,10 @@ def make_group_env(
         seeded_problems=seeded_problems,
         wrappers=wrappers,
     )
-    group = GroupVecEnv(venv)
-    group.set_groups(n_groups, group_size)
-    return group
+    made = GroupVecEnv(venv)
+    made.check_groups(n_groups, group_size)
+    made.n_groups, made.group_size = n_groups, group_size
+    return made
 
 
 def check_groups(n_groups: int, group_size: int) -> None:

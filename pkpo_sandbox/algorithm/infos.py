@@ -11,7 +11,7 @@ from pkpo_envs.env_columns import ListedInfos
 class Episodes(NamedTuple):
     """What SB3's Monitor would report of the attempts that ended at a step."""
 
-    ended: np.ndarray  #: (num_envs,) bool, the columns whose attempt ended
+    ended: np.ndarray  #: (num_envs,) bool, the columns whose episode ended and that do not tell
     returns: np.ndarray  #: (num_envs,) sums of rewards
     lengths: np.ndarray  #: (num_envs,) int, steps
     seconds: float  #: since the vector env was made
@@ -68,16 +68,15 @@ class ColumnInfos(Sequence[dict[str, Any]]):
             return info
         info["terminal_observation"] = _row(self._last, column)
         info["TimeLimit.truncated"] = bool(self._cut[column])
-        if is_episode(info.get("episode")):
-            return info
         # SB3 reads the key at the end of an episode. Its Monitor replaces what an env has there.
-        info.pop("episode", None)
         if self._episodes is not None and self._episodes.ended[column]:
             info["episode"] = {
                 "r": float(self._episodes.returns[column]),
                 "l": int(self._episodes.lengths[column]),
                 "t": self._episodes.seconds,
             }
+        elif not is_episode(info.get("episode")):
+            info.pop("episode", None)
         return info
 
 

@@ -2,6 +2,7 @@
 
 import math
 import sys
+import warnings
 from typing import Any
 
 import torch
@@ -168,6 +169,60 @@ class MultiInputActorPolicy(ActorPolicy):
             )
         kwargs["features_extractor_class"] = features_extractor_class
         super().__init__(observation_space, *args, **kwargs)
+
+
+def act(
+    policy: ActorCriticPolicy, observations: PyTorchObs, entropy_is_trained: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Sample actions (columns, ...), with their log-probabilities and entropies (columns,)."""
+    distribution = policy.get_distribution(observations)
+    with torch.no_grad():
+        actions = distribution.get_actions()
+    return actions, *score(distribution, actions, entropy_is_trained)
+
+
+def score(
+    distribution: Distribution, actions: torch.Tensor, entropy_is_trained: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities and entropies (rows,) of a distribution.
+
+    A distribution without a known entropy estimates it by minus the log-probability.
+
+    :param entropy_is_trained: whether a gradient of the entropies is needed
+    """
+    log_prob = distribution.log_prob(actions)
+    with torch.set_grad_enabled(torch.is_grad_enabled() and entropy_is_trained):
+        entropy = distribution.entropy()
+        return log_prob, -log_prob if entropy is None else entropy
+
+
+#: layers that do something else in training mode than in evaluation mode
+MODAL_LAYERS = (
+    nn.modules.batchnorm._NormBase,
+    nn.modules.dropout._DropoutNd,
+)
+
+
+def warn_of_training_mode(policy: nn.Module) -> None:
+    """Warn of layers that would behave differently in training mode, in which no policy is put.
+
+    The policy that is differentiated must be the one that acts. Dropout or batch statistics would
+    make them differ, and bias the gradient.
+    """
+    modal = [layer for layer in policy.modules() if isinstance(layer, MODAL_LAYERS)]
+    names = {
+        type(layer).__name__
+        for layer in modal
+        if getattr(layer, "p", 1) > 0 and getattr(layer, "track_running_stats", True)
+    }
+    if names:
+        warnings.warn(
+            f"the policy has {', '.join(sorted(names))}, and stays in evaluation mode, so that the "
+            "policy that is trained is the one that acts: dropout drops nothing, and running "
+            "statistics stay as they are (mean 0 and variance 1 in a new network). Use LayerNorm "
+            "or GroupNorm, and VecNormalize for observations",
+            stacklevel=2,
+        )
 
 
 # A model.zip of version 0.1.0 names these classes by the module's place at that time.

@@ -1,4 +1,4 @@
-"""The episodes of one iteration: credited to their attempts as they are played, then in rows."""
+"""The episodes of one iteration: recorded step by step, then joined into rows and returns."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from pkpo_sandbox.algorithm.roster import IDLE, Roster
+from pkpo_sandbox.algorithm.roster import IDLE
 
 
 class Rollout(NamedTuple):
@@ -18,6 +18,7 @@ class Rollout(NamedTuple):
     entropy: torch.Tensor  #: (rows,) of that policy
     attempts: torch.Tensor  #: (rows,) int64, which attempt each step belongs to
     returns: torch.Tensor  #: (n_groups, group_size) float64, discounted sum of an attempt's rewards
+    undiscounted: torch.Tensor  #: (n_groups, group_size) float64, plain sum of an attempt's rewards
     lengths: np.ndarray  #: (n_groups, group_size) int64, steps of an attempt
 
     def parts(self, n_rows: int) -> Iterator["Rollout"]:
@@ -38,30 +39,20 @@ class Rollout(NamedTuple):
 
 
 class Recorder:
-    """Keeps the account of an iteration while it is played, one ``add`` a step.
+    """Keeps what is done in an iteration while it is played, one ``add`` a step."""
 
-    :param n_columns: parallel envs
-    :param gamma: discount of a reward for each step before it in its attempt, in (0, 1]
-    """
-
-    def __init__(self, n_groups: int, group_size: int, n_columns: int, gamma: float) -> None:
-        self.roster = Roster(n_groups * group_size, n_columns)
-        self.gamma = gamma
-        #: (n_groups, group_size) float64, sums of rewards
-        self.undiscounted = np.zeros((n_groups, group_size))
-        self.returns = self.undiscounted if gamma == 1 else np.zeros((n_groups, group_size))
-        self.lengths = np.zeros((n_groups, group_size), dtype=np.int64)
+    def __init__(self) -> None:
         self._steps: list[tuple[Any, ...]] = []
 
-    def add(self, acted: tuple[Any, ...], rewards: np.ndarray, dones: np.ndarray) -> np.ndarray:
-        """Credit a step to the attempts that the columns are playing.
+    def add(self, acted: tuple[Any, ...], rewards: np.ndarray, attempts: np.ndarray) -> None:
+        """Record a step.
 
         :param acted: observations (n_columns, ...), actions, log_prob and entropy of the step
-        :return: (n_columns,) bool, which columns were playing an attempt
-        :raises ValueError: if a reward is not finite, or an attempt does not end
+        :param rewards: (n_columns,)
+        :param attempts: (n_columns,) int64, the attempt that each column played, -1 for none
+        :raises ValueError: if the reward of an attempt is not finite
         """
-        playing = self.roster.attempts != IDLE
-        attempts = self.roster.attempts[playing]
+        playing = attempts != IDLE
         earned = rewards[playing]
         if not np.isfinite(earned).all():
             column = int(np.flatnonzero(playing & ~np.isfinite(rewards))[0])
@@ -71,13 +62,7 @@ class Recorder:
                 "not been updated on it; mend the env, or wrap it so that this case has a finite "
                 "reward"
             )
-        self.undiscounted.flat[attempts] += earned
-        if self.gamma != 1:
-            self.returns.flat[attempts] += self.gamma ** self.lengths.flat[attempts] * earned
-        self.lengths.flat[attempts] += 1
-        self._steps.append((*acted, playing, attempts))
-        self.roster.end(dones)
-        return playing
+        self._steps.append((*acted, playing, attempts[playing], earned))
 
     def detach(self) -> None:
         """Let go of the graphs of the log-probabilities and entropies so far."""
@@ -86,28 +71,65 @@ class Recorder:
             for observations, actions, log_prob, entropy, *rest in self._steps
         ]
 
-    def rollout(self) -> Rollout:
-        """Join the steps into rows, leaving out those of idle columns."""
-        observations, actions, log_prob, entropy, playing, attempts = zip(*self._steps, strict=True)
-        rows = None
+    def rollout(self, n_groups: int, group_size: int, gamma: float) -> Rollout:
+        """Join the steps into rows, leaving out those of idle columns.
+
+        :param gamma: discount of a reward for each step before it in its attempt, in (0, 1]
+        """
+        observations, actions, log_prob, entropy, playing, *credits = zip(*self._steps, strict=True)
+        attempts, rewards = (np.concatenate(parts) for parts in credits)
+        rows, device = None, actions[0].device
         if not all(mask.all() for mask in playing):
-            rows = torch.from_numpy(np.flatnonzero(np.concatenate(playing))).to(actions[0].device)
+            rows = torch.from_numpy(np.flatnonzero(np.concatenate(playing))).to(device)
 
         def join(parts: Sequence[torch.Tensor]) -> torch.Tensor:
             joined = torch.cat(list(parts)) if len(parts) > 1 else parts[0]
             return joined if rows is None else joined[rows]
 
-        if isinstance(observations[0], dict):
-            keys = observations[0].keys()
-            observations = {key: join([step[key] for step in observations]) for key in keys}
-        else:
-            observations = join(observations)
+        def joined_observations() -> Any:
+            if not isinstance(observations[0], dict):
+                return join(observations)
+            return {key: join([step[key] for step in observations]) for key in observations[0]}
+
+        shape = n_groups, group_size
+        undiscounted, lengths = attempt_sums(rewards, attempts, n_groups * group_size)
+        returns = undiscounted
+        if gamma != 1:
+            discounted = gamma ** steps_before(attempts) * rewards
+            returns, _ = attempt_sums(discounted, attempts, n_groups * group_size)
         return Rollout(
-            observations,
+            joined_observations(),
             join(actions),
             join(log_prob),
             join(entropy),
-            torch.from_numpy(np.concatenate(attempts)).to(actions[0].device),
-            torch.from_numpy(self.returns),
-            self.lengths,
+            torch.from_numpy(attempts).to(device),
+            torch.from_numpy(returns.reshape(shape)),
+            torch.from_numpy(undiscounted.reshape(shape)),
+            lengths.reshape(shape),
         )
+
+
+def attempt_sums(
+    rewards: np.ndarray, attempts: np.ndarray, n_attempts: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Credit the reward of each row to its attempt, row after row.
+
+    :param rewards: (rows,)
+    :param attempts: (rows,) int64, the attempt that each row belongs to
+    :return: (n_attempts,) float64 sums of rewards, and (n_attempts,) int64 numbers of rows
+    """
+    sums = np.bincount(attempts, weights=rewards, minlength=n_attempts)
+    return sums, np.bincount(attempts, minlength=n_attempts)
+
+
+def steps_before(attempts: np.ndarray) -> np.ndarray:
+    """How many rows of its attempt stand before each row. -> (rows,) int64.
+
+    :param attempts: (rows,) int64, the attempt that each row belongs to
+    """
+    order = np.argsort(attempts, kind="stable")
+    in_order = attempts[order]
+    firsts = np.searchsorted(in_order, in_order)
+    steps = np.empty_like(order)
+    steps[order] = np.arange(len(order)) - firsts
+    return steps

@@ -1,19 +1,18 @@
-"""Which attempt each column of a vectorised env plays."""
+"""Which attempt each column plays, and what the columns earn."""
 
 import numpy as np
 
-IDLE = -1
+IDLE = -1  #: the number of no attempt
 
-
-STEP_LIMIT = 100_000  #: steps after which an attempt that has not ended is refused as endless
+STEP_LIMIT = 100_000  #: an attempt that has not ended after so many steps is refused as endless
 
 
 class Roster:
     """Which attempt each column of a vectorised env is playing.
 
-    Attempts are handed out in order, to columns as they come free; when none is left a column is
-    idle. Every attempt is played to its end before the roster is finished, so long episodes are
-    as likely as they are under the policy: no attempt is dropped for being slow.
+    Attempts are handed out in order, to columns as they come free. A column is idle when no attempt
+    is left for it. Every attempt is played to its end before the roster is finished, so no attempt
+    is dropped for being slow, and long episodes are as likely as they are under the policy.
 
     :param n_attempts: attempts of one iteration, n_groups * group_size
     :param n_columns: number of parallel envs, any positive number
@@ -67,3 +66,35 @@ class Roster:
                 "so long, raise pkpo_sandbox.algorithm.roster.STEP_LIMIT)"
             )
         self._next_check = self._steps + STEP_LIMIT - int(taken[column])
+
+
+class Account:
+    """What each column has earned in its episode: the only place where rewards are added up.
+
+    The sums of an episode can be read after the step that ended it, and start at 0 with the next.
+
+    :ivar returns: (n_columns,) float64, undiscounted sums of rewards
+    :ivar lengths: (n_columns,) int64, steps
+    """
+
+    def __init__(self, n_columns: int) -> None:
+        self.returns = np.zeros(n_columns)
+        self.lengths = np.zeros(n_columns, dtype=np.int64)
+        self._over = np.zeros(n_columns, dtype=bool)
+
+    def add(self, rewards: np.ndarray, ended: np.ndarray, playing: np.ndarray) -> None:
+        """Add a step.
+
+        :param rewards: (n_columns,)
+        :param ended: (n_columns,) bool, the columns whose episode ends with this step
+        :param playing: (n_columns,) bool, the columns whose step counts; the others are at 0
+        """
+        for sums, amounts in ((self.returns, rewards), (self.lengths, 1)):
+            sums[self._over] = 0
+            sums += amounts
+            sums[~playing] = 0
+        self._over = ended
+
+    def clear(self) -> None:
+        """Start all columns at 0 with the next step."""
+        self._over = np.ones(len(self.returns), dtype=bool)

@@ -1,15 +1,37 @@
 """The settings of a policy gradient: what each may be, as a number or at any moment of training."""
 
 import math
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from stable_baselines3.common.type_aliases import Schedule
-from stable_baselines3.common.utils import FloatSchedule
+
+from pkpo_sandbox.schedules import at_every_percent, value_at
 
 LARGEST_FLOAT32 = torch.finfo(torch.float32).max  #: what the networks compute in
 
 SCHEDULED = ("learning_rate", "clip_range", "ent_coef")
+
+
+class Settings(TypedDict, total=False):
+    """What every algorithm here takes beside its objective and its groups.
+
+    See :class:`~pkpo_sandbox.algorithm.group_policy_gradient.GroupPolicyGradient`.
+    """
+
+    learning_rate: float | Schedule
+    gamma: float
+    n_epochs: int
+    clip_range: float | Schedule | None
+    ent_coef: float | Schedule
+    max_grad_norm: float
+    policy_kwargs: dict[str, Any] | None
+    stats_window_size: int
+    tensorboard_log: str | None
+    verbose: int
+    seed: int | None
+    device: torch.device | str
+    _init_setup_model: bool
 
 
 def check_settings(
@@ -22,8 +44,8 @@ def check_settings(
 ) -> None:
     """Refuse settings that are out of range or do not go together.
 
-    :param rates: those of :data:`SCHEDULED`, numbers or schedules; of the latter only the type
-        is checked here, for their values are those of :func:`value_of`
+    :param rates: those of :data:`SCHEDULED`, numbers or schedules. A schedule is tried at every
+        percent of training, so that it is refused now and not half-way through
     :raises ValueError: naming the setting, its value and what it may be
     """
     if isinstance(n_epochs, bool) or not isinstance(n_epochs, int) or n_epochs < 1:
@@ -42,32 +64,36 @@ def check_settings(
         )
     if max_grad_norm is None:
         raise ValueError("max_grad_norm=None: give a number; float('inf') turns clipping off")
-    _check_range("max_grad_norm", max_grad_norm, math.inf)
-    for name in SCHEDULED:
-        value = rates[name]
-        if not (callable(value) or (name == "clip_range" and value is None)):
-            _check_range(name, value, LARGEST_FLOAT32)
+    if not _is_number(max_grad_norm) or not max_grad_norm > 0:
+        raise ValueError(f"max_grad_norm must be a positive number, got {max_grad_norm}")
+    if rates["clip_range"] is None:
+        del rates["clip_range"]
+    for name, value in rates.items():
+        if not callable(value) and not _is_number(value):
+            raise ValueError(f"{name} must be a float or a callable, not {value}")
+
+    def check_moment(progress_remaining: float) -> None:
+        for name, value in rates.items():
+            value_of(name, value, progress_remaining)
+
+    at_every_percent(check_moment, any(map(callable, rates.values())))
 
 
 def value_of(name: str, setting: float | Schedule, progress_remaining: float) -> float:
     """A setting of :data:`SCHEDULED` at this moment.
 
     :param progress_remaining: 1 at the beginning of training, 0 at its end
-    :raises ValueError: if a schedule leaves the range there
+    :raises ValueError: if it is not a finite number of at least 0
     """
-    value = FloatSchedule(setting)(progress_remaining)
-    if not 0 <= value <= LARGEST_FLOAT32:  # a schedule may end at 0
-        raise ValueError(f"{name} must not be negative or infinite, got {value}")
-    return value
+    value = value_at(setting, progress_remaining)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 <= number <= LARGEST_FLOAT32:
+        raise ValueError(f"{name} must be at least 0 and finite, got {value}")
+    return number
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _check_range(name: str, value: Any, largest: float) -> None:
-    if not _is_number(value):
-        kinds = "a float or a callable" if name in SCHEDULED else "a float"
-        raise ValueError(f"{name} must be {kinds}, not {value}")
-    if not (0 < value <= largest or (name == "ent_coef" and value == 0)):
-        raise ValueError(f"{name} must be positive and finite, got {value}")

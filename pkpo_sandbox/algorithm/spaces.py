@@ -1,6 +1,7 @@
 """The observation and action spaces that a policy can have."""
 
 import numpy as np
+import torch
 from gymnasium import spaces
 from stable_baselines3.common.preprocessing import is_image_space
 
@@ -13,9 +14,7 @@ OBSERVATION_SPACES = (
     spaces.Dict,
 )
 
-
 ACTION_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
-
 
 SMALLEST_IMAGE = 36  #: pixels that NatureCNN needs in height and width
 
@@ -32,6 +31,15 @@ def policy_for(observation_space: spaces.Space) -> str:
         *_, shorter, _ = sorted(observation_space.shape)  # type: ignore[arg-type]
         return "CnnPolicy" if shorter >= SMALLEST_IMAGE else "MlpPolicy"
     return "MlpPolicy"
+
+
+def env_actions(actions: torch.Tensor, action_space: spaces.Space) -> np.ndarray:
+    """Sampled actions (columns, ...) as the env takes them: clipped to a Box, as SB3 does."""
+    array = actions.cpu().numpy()
+    if isinstance(action_space, spaces.Box):
+        array = array.reshape(-1, *action_space.shape)
+        array = np.clip(array, action_space.low, action_space.high)
+    return array
 
 
 def check_spaces(observation_space: spaces.Space, action_space: spaces.Space) -> None:

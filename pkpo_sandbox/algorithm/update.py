@@ -61,6 +61,41 @@ def clipped_surrogate(
     return torch.minimum(weights * ratio, weights * clipped).sum(-1) / n_groups
 
 
+def loss(
+    log_prob: Tensor,
+    entropy: Tensor,
+    weights: Tensor,
+    *,
+    n_groups: int,
+    n_rows: int,
+    ent_coef: float = 0.0,
+    old_log_prob: Tensor | None = None,
+    clip_range: float | Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """What an update descends: minus the surrogate, and minus the entropy bonus.
+
+    The losses of the parts of an iteration add up to that of the whole.
+
+    :param log_prob: (..., rows) under the policy that is updated
+    :param entropy: (..., rows) of that policy
+    :param weights: (..., rows), see :func:`row_weights`
+    :param n_rows: rows of the whole iteration
+    :param ent_coef: weight of the mean entropy
+    :param old_log_prob: (..., rows), needed with ``clip_range``
+    :param clip_range: None for the plain policy gradient
+    :return: the loss (...), and these rows' share (...) of the mean entropy
+    """
+    if clip_range is None:
+        ascended = surrogate(log_prob, weights, n_groups)
+    else:
+        assert old_log_prob is not None
+        ascended = clipped_surrogate(log_prob, old_log_prob, weights, n_groups, clip_range)
+    mean_entropy = entropy.sum(-1) / n_rows
+    if ent_coef != 0:
+        return -ascended - ent_coef * mean_entropy, mean_entropy
+    return -ascended, mean_entropy
+
+
 def clip_factor(norm: Tensor, max_norm: float | Tensor) -> Tensor:
     """What a gradient of this norm is multiplied by, so that its norm is at most ``max_norm``.
 

@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWrapper
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
@@ -171,16 +172,25 @@ class ColumnVecEnv(VecEnv):
     def env_is_wrapped(
         self, wrapper_class: type[gymnasium.Wrapper], indices: VecEnvIndices = None
     ) -> list[bool]:
-        from stable_baselines3.common.monitor import Monitor
-
         columns = list(self._get_indices(indices))
+        if wrapper_class is Monitor:  # or is its own Monitor
+            return [True] * len(columns)
+        return self._are_wrapped(wrapper_class, columns)
+
+    def have_monitors(self) -> list[bool]:
+        """Which columns have a Monitor of SB3 among their own wrappers."""
+        if isinstance(self._base, AsyncVectorEnv):
+            return self._ask("has_attr", "get_episode_rewards")
+        return self._are_wrapped(Monitor, list(range(self.num_envs)))
+
+    def _are_wrapped(
+        self, wrapper_class: type[gymnasium.Wrapper], columns: list[int]
+    ) -> list[bool]:
         venv = self.venv
         while isinstance(venv, VectorWrapper):
             if isinstance(venv, wrapper_class):
                 return [True] * len(columns)
             venv = venv.env
-        if wrapper_class is Monitor:
-            return [True] * len(columns)
         if isinstance(self._base, EnvColumns):
             return self._base.is_wrapped(wrapper_class, columns)
         if isinstance(self._base, SyncVectorEnv):

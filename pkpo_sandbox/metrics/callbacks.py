@@ -28,8 +28,9 @@ from stable_baselines3.common.vec_env import (
 
 from pkpo_envs.columns import make_world
 from pkpo_sandbox.algorithm.groups import check_groups, make_group_env
+from pkpo_sandbox.algorithm.playing import EpisodeReturns, count_problems
 from pkpo_sandbox.algorithm.streams import stream_seed
-from pkpo_sandbox.metrics.evaluation import count_problems, evaluate_groups, gpus
+from pkpo_sandbox.metrics.evaluation import evaluate_groups, gpus
 from pkpo_sandbox.metrics.exact import (
     distribution_parameters,
     exact_solution,
@@ -169,24 +170,17 @@ class SolveRateCallback(BaseCallback):
             )
 
     def _on_training_start(self) -> None:
-        self._returns = np.zeros(self.training_env.num_envs)
+        self._episode_returns = EpisodeReturns(self.training_env)
         self._n_solved = int(self.solved.sum())
-        self._normalizer = unwrap_vec_normalize(self.training_env)
 
     def _on_step(self) -> bool:
         if self._n_solved < len(self.solved):
-            rewards, ended = self.locals["rewards"], self.locals["dones"]
-            if self._normalizer is not None:
-                rewards = self._normalizer.get_original_reward()
-            playing = self.locals.get("playing")  # of GroupPolicyGradient: not idle
-            self._returns += rewards
-            if playing is not None:
-                self._returns[~playing] = 0
-                ended = ended & playing
-            won = np.flatnonzero(ended & (self._returns >= self.threshold))
+            ended = self.locals["dones"]
+            playing = self.locals.get("playing", np.ones(len(ended), dtype=bool))  # idle: of PKPO
+            returns = self._episode_returns.after_step(self.locals["rewards"], ended, playing)
+            won = np.flatnonzero(ended & playing & (returns >= self.threshold))
             if won.size:
                 self._solve(won.tolist())
-            self._returns[ended] = 0
         self.logger.record("rollout/solved", self._n_solved / len(self.solved))
         return True
 

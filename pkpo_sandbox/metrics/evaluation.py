@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
+from stable_baselines3.common.vec_env import VecEnv
 
-from pkpo_sandbox.algorithm.groups import GroupVecEnv, check_groups
-from pkpo_sandbox.algorithm.roster import IDLE, Roster
+from pkpo_sandbox.algorithm.playing import EpisodeReturns, GroupPlay
 
 
 def evaluate_groups(
@@ -37,26 +35,18 @@ def evaluate_groups(
     :raises ValueError: if n_groups or group_size is out of range, or the env has several problems
         and does not deal them out to groups
     """
-    check_groups(n_groups, group_size)
-    if isinstance(env.unwrapped, GroupVecEnv):
-        env.unwrapped.set_groups(n_groups, group_size)
-    elif (n_problems := count_problems(env)) > 1:
-        raise ValueError(
-            f"{env} has {n_problems} problems and draws one for each episode, but the attempts of "
-            "a group share theirs: build the env with pkpo_sandbox.algorithm.groups.make_group_env"
-        )
-    roster = Roster(n_groups * group_size, env.num_envs)
+    play, earned = GroupPlay(env, n_groups, group_size), EpisodeReturns(env)
     returns = np.zeros((n_groups, group_size))
     with own_randomness(model, seed):
-        env.seed(seed)
-        observations: Any = env.reset()
+        play.seed(seed)
+        observations: Any = play.reset()
         state, starts = None, np.ones(env.num_envs, dtype=bool)
-        while not roster.finished:
+        while not play.finished:
             actions, state = model.predict(observations, state, starts, deterministic)
-            observations, rewards, starts, _ = env.step(actions)
-            playing = roster.attempts != IDLE
-            returns.flat[roster.attempts[playing]] += unscaled(env, rewards)[playing]
-            roster.end(starts)
+            observations, rewards, starts, _ = play.step(actions)
+            returns_now = earned.after_step(rewards, starts, play.playing)
+            over = starts & play.playing
+            returns.flat[play.attempts[over]] = returns_now[over]
     return torch.from_numpy(returns)
 
 
@@ -82,16 +72,3 @@ def own_randomness(model: BaseAlgorithm, seed: int) -> Iterator[None]:
         finally:
             np.random.set_state(before[0])  # noqa: NPY002
             actions.state = before[1]
-
-
-def unscaled(env: VecEnv, rewards: NDArray[Any]) -> NDArray[Any]:
-    normalizer = unwrap_vec_normalize(env)
-    return rewards if normalizer is None else normalizer.get_original_reward()
-
-
-def count_problems(env: VecEnv) -> int:
-    """How many problems the columns of an env share; one that does not say has one."""
-    counts = set(env.get_attr("n_problems")) if env.has_attr("n_problems") else {1}
-    if len(counts) > 1:
-        raise ValueError(f"the columns of {env} hold different numbers of problems, {counts}")
-    return counts.pop()

@@ -23,15 +23,25 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv
 
 from pkpo_sandbox.algorithm.group_policy_gradient import GroupPolicyGradient
+from pkpo_sandbox.algorithm.playing import EpisodeReturns
 from pkpo_sandbox.algorithm.streams import stream_seed
 from pkpo_sandbox.runs.folder import write_atomically
 from pkpo_sandbox.runs.logs import rewind, rows_so_far
 
+LOGGED = ("window", "episodes", "successes")  # parts of a training's state, of any type
 PLAIN = (bool, int, float, str, type(None))
 CODE = (FunctionType, MethodType, BuiltinFunctionType, type)
 #: what a callback is given anew when training starts
 GIVEN = ("parent", "model", "logger", "locals", "globals")
-MADE_ANEW = (BaseCallback, BaseAlgorithm, Logger, VecEnv, gymnasium.Env, gymnasium.vector.VectorEnv)
+MADE_ANEW = (
+    BaseCallback,
+    BaseAlgorithm,
+    Logger,
+    EpisodeReturns,
+    VecEnv,
+    gymnasium.Env,
+    gymnasium.vector.VectorEnv,
+)
 
 
 class Checkpoint(BaseCallback):
@@ -63,18 +73,13 @@ class Checkpoint(BaseCallback):
             return False
         try:
             saved = torch.load(self.path, map_location=model.device, weights_only=True)
-            model.policy.load_state_dict(saved["policy"])
-            model.policy.optimizer.load_state_dict(saved["optimizer"])
+            logged = {name: decoded(saved[name]) for name in LOGGED}
+            model.restore_training_state(saved | logged)
         except Exception as error:  # torch raises many kinds
             raise ValueError(
                 f"{self.path} is damaged, or of another env or policy than the config now names "
                 f"({type(error).__name__}): delete it to train the run anew"
             ) from error
-        model.num_timesteps, model._n_updates = saved["num_timesteps"], saved["n_updates"]
-        window = decoded(saved["window"])
-        model._window.extend((returns.cpu(), lengths) for returns, lengths in window)
-        model.ep_info_buffer = deque(decoded(saved["episodes"]))  # learn() bounds them
-        model.ep_success_buffer = deque(decoded(saved["successes"]))
         rewind(model.logger, saved["rows"], model.num_timesteps)
         self._saved = saved
         return True
@@ -96,8 +101,7 @@ class Checkpoint(BaseCallback):
         write_atomically(self.path, self._content())
         self.due = self.num_timesteps + self.every
         model: Any = self.model
-        model.set_random_seed(stream_seed(self.seed, "checkpoint", self.num_timesteps))
-        model._restart()
+        model.begin_anew(stream_seed(self.seed, "checkpoint", self.num_timesteps))
 
     def _on_step(self) -> bool:
         return True
@@ -118,14 +122,10 @@ class Checkpoint(BaseCallback):
             for name, value in log.name_to_value.items()
             if isinstance(value, (*PLAIN, np.generic))
         }
+        state = model.training_state()
         content = {
-            "policy": model.policy.state_dict(),
-            "optimizer": model.policy.optimizer.state_dict(),
-            "num_timesteps": model.num_timesteps,
-            "n_updates": model._n_updates,
-            "window": encoded(list(model._window)),
-            "episodes": encoded(list(model.ep_info_buffer)),
-            "successes": encoded(list(model.ep_success_buffer)),
+            **state,
+            **{name: encoded(state[name]) for name in LOGGED},
             "rows": rows_so_far(log),
             "callbacks": callbacks,
             "unlogged": encoded(unlogged),

@@ -272,8 +272,9 @@ def test_an_endless_env_is_refused_wherever_it_is_played(monkeypatch):
 
 def test_attempts_of_a_group_lie_together_and_share_a_problem():
     env = make_group_env(PROBLEM_SET, n_groups=16, group_size=4)
+    env.set_groups(16, 4)
     env.seed(0)
-    for observations in (env.reset(), env.reset(), env.step(np.zeros(64, int))[0]):
+    for observations in (env.reset(), env.step(np.zeros(64, int))[0]):
         groups = observations.reshape(16, 4)
         assert (groups == groups[:, :1]).all()
         # 16 draws from 128 problems: all 16 equal would be chance 1e-32.
@@ -282,6 +283,7 @@ def test_attempts_of_a_group_lie_together_and_share_a_problem():
 
 def test_problems_are_drawn_uniformly_and_anew_in_every_iteration():
     env = make_group_env(PROBLEM_SET, 100, 2, n_problems=4, n_answers=4)
+    env.set_groups(100, 2)
     env.seed(0)
     env.reset()
     draws = np.stack([env.step(np.zeros(200, int))[0][::2] for _ in range(20)])
@@ -299,15 +301,13 @@ def test_groups_share_a_problem_with_any_number_of_columns(n_columns, listed):
     env.seed(0)
     observations = env.reset()
     for _ in range(3):
-        roster = Roster(12, n_columns)
-        problems = np.full(12, -1)
-        while not roster.finished:
-            playing = roster.attempts != IDLE
-            problems[roster.attempts[playing]] = observations[playing]
-            answers = ProblemSetEnv().answers[observations]
-            observations, rewards, dones, _ = env.step(answers)
+        problems, finished = np.full(12, -1), False
+        while not finished:
+            observed, answers = observations, ProblemSetEnv().answers[observations]
+            observations, rewards, _, _ = env.step(answers)
             assert (rewards == 1).all()  # so the observed problem is the one that is played
-            roster.end(dones)
+            playing, finished = env.attempts != IDLE, env.finished
+            problems[env.attempts[playing]] = observed[playing]
         groups = problems.reshape(3, 4)
         assert (groups == groups[:, :1]).all()
         assert len(set(groups[:, 0])) > 1
@@ -337,6 +337,114 @@ def test_whole_episodes_of_unequal_length_are_credited_to_their_attempts(n_colum
             rows = rollout.observations[rollout.attempts == attempt].tolist()
             problem = problems[attempt // 2]
             assert rows == [[problem, step] for step in range(problem + 1)]
+
+
+# Free play
+
+
+@pytest.mark.parametrize("vectorization", ["native", "sync"])
+def test_in_free_play_every_episode_draws_its_own_problem(vectorization):
+    env = make_group_env(PROBLEM_SET, 50, 4, n_problems=5, n_answers=5, vectorization=vectorization)
+    env.seed(0)
+    draws = np.array([env.reset(), *(env.step(np.zeros(200, int))[0] for _ in range(9))])
+    # 2,000 draws of 5: standard deviation of a count is sqrt(2000 * 1/5 * 4/5) = 17.9.
+    assert np.abs(np.bincount(draws.ravel(), minlength=5) - 400).max() < 4 * 17.9
+    # Neighbours are alike by chance: 1,500 pairs inside what would be groups, sd sqrt(240) = 15.5.
+    alike = (draws.reshape(10, 50, 4)[..., :-1] == draws.reshape(10, 50, 4)[..., 1:]).sum()
+    assert abs(alike - 300) < 4 * 15.5
+    assert (env.attempts == IDLE).all()
+    assert not env.finished
+
+
+def test_in_free_play_nothing_is_idle_or_cut_off():
+    env = GroupVecEnv(counters(2, 3, 1))
+    env.reset()
+    seen = [env.step(np.zeros(3, int)) for _ in range(6)]
+    ends = [np.flatnonzero(dones).tolist() for _, _, dones, _ in seen]
+    assert ends == [[2], [0, 2], [1, 2], [0, 2], [2], [0, 1, 2]]
+    for _, _, dones, infos in seen:
+        reported = [info["episode"]["l"] if "episode" in info else None for info in infos]
+        lengths = np.where(dones, [2, 3, 1], None).tolist()
+        assert reported == lengths
+    assert not any(info.get("TimeLimit.truncated") for _, _, _, infos in seen for info in infos)
+
+
+def test_groups_are_for_who_asks_and_until_the_next_reset():
+    env = GroupVecEnv(ProblemSetVectorEnv(8, DISABLED))
+    env.seed(0)
+    env.reset()
+    assert len(set(env.step(np.zeros(8, int))[0])) > 2
+    env.set_groups(2, 4)
+    assert not env.finished  # it takes effect at the reset
+    for observations in (env.reset(), *(env.step(np.zeros(8, int))[0] for _ in range(3))):
+        assert len(set(observations[:4])) == len(set(observations[4:])) == 1
+        assert env.attempts.tolist() == list(range(8)) or not env.finished
+    assert env.finished
+    env.reset()
+    env.step(np.zeros(8, int))
+    assert (env.attempts == IDLE).all()
+
+
+def test_every_reset_and_step_is_a_turn():
+    env = GroupVecEnv(counters(2, 3))
+    turns = [env.turn]
+    env.reset()
+    turns.append(env.turn)
+    for _ in range(4):
+        env.step(np.zeros(2, int))
+        turns.append(env.turn)
+    assert turns == sorted(set(turns))
+
+
+def test_a_column_that_restarts_by_itself_spends_a_step_that_is_no_part_of_an_episode():
+    env = next_step(1, 2)
+    assert env.reset().ravel().tolist() == [0, 0]
+    steps = [env.step(np.zeros(2, int)) for _ in range(4)]
+    assert [observations.ravel().tolist() for observations, *_ in steps] == [
+        [1, 1],
+        [0, 2],  # column 0 restarted
+        [1, 0],
+        [0, 1],
+    ]
+    assert [dones.tolist() for _, _, dones, _ in steps] == [
+        [True, False],
+        [False, True],
+        [True, False],
+        [False, False],
+    ]
+    episodes = [[info.get("episode") for info in infos] for *_, infos in steps]
+    assert [[e and (e["r"], e["l"]) for e in pair] for pair in episodes] == [
+        [(1, 1), None],
+        [None, (2, 2)],
+        [(1, 1), None],
+        [None, None],
+    ]
+
+
+class Labelled(Counter):
+    """Reports which of its episodes starts."""
+
+    def reset(self, **kwargs):
+        observation, _ = super().reset(**kwargs)
+        return observation, {"number": self.episodes}
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_the_infos_of_each_columns_latest_reset_can_be_read(grouped):
+    env = GroupVecEnv(
+        SyncVectorEnv([partial(Labelled, n) for n in (1, 3)], autoreset_mode=DISABLED)
+    )
+    assert env.reset_infos == [{}, {}]
+    if grouped:
+        env.set_groups(1, 3)
+    env.reset()
+    assert [info["number"] for info in env.reset_infos] == [1, 1]
+    numbers = []
+    for _ in range(3):
+        env.step(np.zeros(2, int))
+        numbers.append([info["number"] for info in env.reset_infos])
+    # In groups the third attempt and all else end with the third step, and both columns restart.
+    assert numbers == [[2, 1], [3, 1], [4, 2]]
 
 
 # What a step reports

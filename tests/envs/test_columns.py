@@ -19,7 +19,7 @@ from pkpo_envs.env_columns import EnvColumns
 from pkpo_envs.seeded_problems import SeededProblems
 from pkpo_sandbox.algorithm.groups import GroupVecEnv, make_group_env
 from pkpo_sandbox.algorithm.pkpo import PKPO
-from pkpo_sandbox.algorithm.roster import IDLE, Roster
+from pkpo_sandbox.algorithm.roster import IDLE
 from tests.envs.drift import Drift
 
 BANDIT = "pkpo_envs:pkpo/Bandit-v0"
@@ -368,6 +368,7 @@ def test_processes_get_their_own_problem_and_their_own_noise(drift):
     env = make_group_env(drift(), 2, 2, vectorization="async", num_envs=4, seeded_problems=50)
     assert [process.name for process in env.venv.processes] == [f"Column-{i}" for i in range(4)]
     assert env.n_problems == 50
+    env.set_groups(2, 2)
     env.seed(0)
     start = env.reset().ravel()
     assert start[0] == start[1] != start[2] == start[3]
@@ -385,18 +386,19 @@ def test_members_of_a_group_start_alike_and_differ_later_in_every_wave(drift, nu
     env = make_group_env(
         drift(), 4, 2, num_envs=num_envs, seeded_problems=1000, max_episode_steps=2
     )
+    env.set_groups(4, 2)
     env.seed(0)
     observations = env.reset()
     for _ in range(2):
-        roster, starts, seconds = Roster(8, num_envs), np.zeros(8), np.zeros(8)
-        while not roster.finished:
-            playing = roster.attempts != IDLE
-            attempts = roster.attempts[playing]
-            starts[attempts] = observations[playing, 0]
-            seconds[attempts] = env.step(np.zeros(num_envs, int))[0][playing, 0]
-            roster.end(np.zeros(num_envs, bool))
+        starts, seconds, finished = np.zeros(8), np.zeros(8), False
+        while not finished:
+            first, second = observations[:, 0], env.step(np.zeros(num_envs, int))[0][:, 0]
+            playing = env.attempts != IDLE
+            attempts = env.attempts[playing]
+            starts[attempts], seconds[attempts] = first[playing], second[playing]
             observations, _, dones, _ = env.step(np.zeros(num_envs, int))
-            roster.end(dones)
+            assert dones.all()
+            finished = env.finished
         groups = starts.reshape(4, 2)
         assert (groups[:, 0] == groups[:, 1]).all()
         assert len(set(starts)) == 4  # 4 of 1000 problems

@@ -313,7 +313,7 @@ def test_contradictions_about_the_problems_are_refused():
     with pytest.raises(ValueError, match=r'4 problems.*info\["problem"\]'):
         nameless.learn(1, SolveRateCallback())
     mixed = dummy(Script((0, [1.0]), n_problems=4), Script((0, [1.0]), n_problems=5))
-    with pytest.raises(ValueError, match="different numbers of problems"):
+    with pytest.raises(ValueError, match="must hold the same problems"):
         A2C("MlpPolicy", mixed).learn(1, SolveRateCallback())
 
 

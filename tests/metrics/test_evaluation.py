@@ -114,7 +114,7 @@ def test_returns_are_without_the_scaling_of_vec_normalize():
 
 
 def test_an_env_that_draws_its_problems_by_itself_is_refused():
-    with pytest.raises(ValueError, match=r"has 8 problems.*make_group_env"):
+    with pytest.raises(ValueError, match=r"one of 8 problems by itself.*make_group_env"):
         evaluate_groups(A2C("MlpPolicy", problem_sets()), problem_sets(), 2, 2)
 
 
