@@ -47,6 +47,7 @@ check: $(DEV)
 bench: $(STAMP)  ## speed of the transform, of training and of sweeps, both sides in one run
 	$(BIN)/python tests/benchmarks/bench_transforms.py
 	$(BIN)/python tests/benchmarks/bench_training.py
+	$(BIN)/python tests/benchmarks/bench_lanes.py
 	$(BIN)/python tests/benchmarks/bench_sweeps.py
 
 gpu: $(DEV)  ## what only a GPU can show, in about 8 minutes; results in runs/gpu

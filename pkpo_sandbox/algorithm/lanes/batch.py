@@ -191,8 +191,7 @@ class LaneBatch:
         if number == len(self._passes):
             self._passes.append(self.network.new_pass(self.n_lanes, rows, self.device))
         work = self._passes[number]
-        if not (rows == 1 and self.network.discrete and self.network.features == 1):
-            work.inputs = self.network.encode(torch.from_numpy(observations).to(self.device))
+        self._observe(work, observations)
         self.network.forward(work)
         step = self.distribution.prepare(work.outputs)
         for lane in step.diverged():
@@ -204,6 +203,11 @@ class LaneBatch:
             )
         step.sample(self._draws.next())
         return step
+
+    def _observe(self, work: Pass, observations: NDArray[Any]) -> None:
+        """Give a forward pass its inputs, if there is more than one observation to tell apart."""
+        if not (observations.shape[1] == self.network.features == 1 and self.network.discrete):
+            work.inputs = self.network.encode(torch.from_numpy(observations).to(self.device))
 
     def _env_actions(self, step: Step) -> NDArray[Any]:
         """(lanes, attempts, ...), Gaussian samples clipped to the space as SB3 does."""
@@ -364,6 +368,19 @@ class LaneBatch:
             self._optimizer.keep(kept, weights, self._gradient)
 
     # Results
+
+    def distribution_parameters(self, observations: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+        """The action distributions of every lane at these observations (n, ...).
+
+        :return: {"probabilities": (lanes, n, n_actions)} of categorical policies, {"mean": (lanes,
+            n, action_dim), "std": likewise} of Gaussian ones: by lane, what a world's ``exact``
+            takes
+        """
+        each = np.repeat(observations[np.newaxis], self.n_lanes, axis=0)
+        work = self.network.new_pass(self.n_lanes, len(observations), self.device)
+        self._observe(work, each)
+        self.network.forward(work)
+        return self.distribution.prepare(work.outputs).parameters()
 
     def _result(self, lane: int, error: Exception | None = None) -> LaneResult:
         rates = getattr(self, "_learning_rate", None)

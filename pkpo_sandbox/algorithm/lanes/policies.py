@@ -14,8 +14,10 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
 from stable_baselines3.common.distributions import (
     CategoricalDistribution,
     DiagGaussianDistribution,
@@ -156,6 +158,11 @@ class CategoricalStep:
             probabilities = self._probabilities[..., None, :n_actions]
             self.actions = (probabilities / noise).argmax(-1)
 
+    def parameters(self) -> dict[str, NDArray[np.float64]]:
+        """The probabilities (lanes, rows, n_actions)."""
+        probabilities = self._logits.double().softmax(-1)[..., : self.policy.n_actions]
+        return {"probabilities": probabilities.cpu().numpy()}
+
     def again(self, outputs: Tensor) -> "CategoricalStep":
         """The same actions under the policy after an update."""
         step = CategoricalStep(self.policy, outputs)
@@ -259,6 +266,12 @@ class GaussianStep:
         """Choose the actions, by the numbers (lanes, attempts, dimensions) of a step."""
         noise = noise.unflatten(1, (self._outputs.shape[1], -1)).transpose(2, 3)
         self.actions = (noise * self._std).add_(self._mean).contiguous()
+
+    def parameters(self) -> dict[str, NDArray[np.float64]]:
+        """Means and standard deviations (lanes, rows, dimensions)."""
+        mean = self._mean[..., 0].double()
+        std = self._std[..., 0].double().expand_as(mean)
+        return {"mean": mean.cpu().numpy(), "std": std.cpu().numpy()}
 
     def again(self, outputs: Tensor) -> "GaussianStep":
         """The same actions under the policy after an update."""
