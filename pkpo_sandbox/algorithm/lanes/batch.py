@@ -13,9 +13,10 @@ from torch import Tensor
 
 from pkpo_sandbox.algorithm import update
 from pkpo_sandbox.algorithm.lanes.log import LaneLog
+from pkpo_sandbox.algorithm.lanes.losses import clipped, joined
 from pkpo_sandbox.algorithm.lanes.networks import LaneNetwork, Pass
 from pkpo_sandbox.algorithm.lanes.optimizers import LaneOptimizer
-from pkpo_sandbox.algorithm.lanes.parameters import LaneParameters, padded
+from pkpo_sandbox.algorithm.lanes.parameters import LaneParameters
 from pkpo_sandbox.algorithm.lanes.policies import LaneCategorical, initial_policies, lane_policy
 from pkpo_sandbox.algorithm.lanes.settings import SETTINGS, Lane, LaneObjectives, LaneSetting
 from pkpo_sandbox.algorithm.lanes.worlds import LaneWorlds
@@ -396,31 +397,3 @@ class LaneBatch:
     def policy_state(self, lane: int) -> dict[str, Tensor]:
         """The ``state_dict`` of a lane's policy."""
         return {**self._template.state_dict(), **self.weights.read(lane)}
-
-
-def joined(steps: Sequence[Step]) -> Tensor:
-    """The log-probabilities (lanes, steps, attempts) of all actions."""
-    return torch.stack([step.log_prob.flatten(1) for step in steps], 1)
-
-
-def clipped(
-    log_prob: Tensor, old: Tensor, weights: Tensor, n_groups: int, clip_range: Tensor
-) -> tuple[Tensor, list[Tensor]]:
-    """PPO's surrogate (lanes,), and minus its derivative by the log-probabilities of each step.
-
-    :param log_prob: (lanes, steps, attempts)
-    :param weights: (lanes, attempts)
-    """
-    _, n_steps, attempts = log_prob.shape
-    rows = n_steps * attempts
-
-    def whole(values: Tensor) -> Tensor:
-        """As (lanes, rows), with zeros up to whole vectors."""
-        return torch.nn.functional.pad(values.flatten(1), (0, padded(rows) - rows))
-
-    leaf = whole(log_prob).requires_grad_()
-    each = whole(weights[:, None].expand_as(log_prob))
-    value = update.clipped_surrogate(leaf, whole(old), each, n_groups, clip_range)
-    (by_log_prob,) = torch.autograd.grad(value.sum(), leaf)
-    by_step = by_log_prob[:, :rows].neg().view(-1, n_steps, attempts)
-    return value.detach(), list(by_step.unbind(1))
