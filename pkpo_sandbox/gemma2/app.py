@@ -81,7 +81,7 @@ def build(settings: GemmaConfig, folder: Path) -> Callable[[], dict[str, Any] | 
             return None
         final = final_values(folder, of_each=True)
         for name, value in final.items():
-            if name.startswith(("exact/", "eval/", "rollout/solved")):
+            if name.startswith(("exact/", "eval/pass_at", "rollout/solved")):
                 print(f"{name:24} {value if isinstance(value, str) else f'{value:.4f}'}")
         return {"final": final, "device": device(arguments)}
 

@@ -23,9 +23,10 @@ class PKPOConfig(GRPOConfig):
 
     Groups are TRL's ``num_generations``; its other options keep their names and meaning, and
     ``beta`` (KL), ``num_iterations``, LoRA and vLLM may be used. Five defaults differ: 16
-    generations, ``loss_type="dr_grpo"``, ``scale_rewards="none"``, and callbacks' states are
-    restored on resume, the solved set being one. The gradient is then that of the objective
-    divided by the constant ``max_completion_length`` (arXiv 2503.20783).
+    generations, as many attempts in a batch of an evaluation, ``loss_type="dr_grpo"``,
+    ``scale_rewards="none"``, and callbacks' states are restored on resume, the solved set being
+    one. The gradient is then that of the objective divided by the constant
+    ``max_completion_length`` (arXiv 2503.20783).
 
     :param objective: a transform of :mod:`pkpo_sandbox.transforms` by name, or a dotted path
     :param k: attempts whose best counts, 1..num_generations, or a schedule of
@@ -48,6 +49,7 @@ class PKPOConfig(GRPOConfig):
     patience: int | None = None
 
     num_generations: int = 16  # type: ignore[assignment]  # never None, as it may be in TRL
+    per_device_eval_batch_size: int = 16
     loss_type: str = "dr_grpo"
     scale_rewards: str = "none"
     restore_callback_states_from_checkpoint: bool = True

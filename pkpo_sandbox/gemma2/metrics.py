@@ -6,7 +6,9 @@
     rollout/max_at_k                            the same for the k in force, train/k
     rollout/zero_signal                         share of groups all of whose weights are 0
     rollout/solved                              share of the problems ever solved in training
-    eval/max_at_{k}, eval/pass_at_{k}           from the groups of an evaluation
+    eval/max_at_{k}, eval/pass_at_{k}           the same from the groups of an evaluation, for
+                                                k = 12 too; with _sem, the standard error of each
+                                                over its problems
     train/entropy                               of the policy's next token, nats, mean over tokens
     exact/...                                   from tasks that know exact values
 
@@ -43,16 +45,28 @@ def best_of(rewards: Tensor, k: int) -> Tensor:
     return values
 
 
-def group_metrics(rewards: Tensor, solved_at: float) -> dict[str, list[float]]:
-    """max@k and pass@k of each group, for all powers of two up to n.
+def evaluated_at(n: int) -> list[int]:
+    """The k of an evaluation with n attempts: powers of two, and the paper's 12."""
+    return sorted({*powers_of_two(n), *([12] if n >= 12 else [])})
+
+
+def standard_error(values: list[float]) -> float:
+    """The standard error of the mean of what is known; NaN of fewer than two values."""
+    known = torch.tensor([value for value in values if not math.isnan(value)], dtype=torch.float64)
+    return float(known.std() / math.sqrt(len(known))) if len(known) > 1 else math.nan
+
+
+def group_metrics(rewards: Tensor, solved_at: float, ks: list[int]) -> dict[str, list[float]]:
+    """max@k and pass@k of each group.
 
     :param rewards: (groups, n), NaN where unscorable
     :param solved_at: the reward from which an attempt counts as correct
+    :param ks: each from 1 to n
     :return: by name, one value a group
     """
     correct = torch.where(rewards.isnan(), rewards, (rewards >= solved_at).to(rewards))
     metrics = {}
-    for k in powers_of_two(rewards.shape[-1]):
+    for k in ks:
         metrics[f"max_at_{k}"] = best_of(rewards, k).tolist()
         metrics[f"pass_at_{k}"] = best_of(correct, k).tolist()
     return metrics

@@ -13,8 +13,16 @@ from transformers.trainer_utils import has_length
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from pkpo_sandbox.gemma2.config import IID, PKPOConfig
-from pkpo_sandbox.gemma2.metrics import PromptOrder, SolvedProblems, best_of, group_metrics
+from pkpo_sandbox.gemma2.metrics import (
+    PromptOrder,
+    SolvedProblems,
+    best_of,
+    evaluated_at,
+    group_metrics,
+    standard_error,
+)
 from pkpo_sandbox.gemma2.objective import weights_of_scorable
+from pkpo_sandbox.transforms import powers_of_two
 
 PROBLEM = "problem_index"  # the column by which a row of the training set is known
 # Of a model's generation_config: what bends its distribution, and TRL leaves in force.
@@ -90,22 +98,24 @@ class PKPOTrainer(GRPOTrainer):
         model: Any = self.model
         training = model.training
         n: Any = self.num_generations if training else self.num_generations_eval
-        # 1. the rewards of all processes (groups, n), NaN where no function could score an attempt
-        parts = self._reward_parts
+        # 1. the rewards of all processes (groups, n), NaN where no function could score an attempt;
+        # on the CPU, for a GPU would take longer to start so many small operations than they take
+        parts = self._reward_parts.cpu()
         flat = (parts * self.reward_weights.to(parts.device)).nansum(dim=1)
         flat = flat.masked_fill(parts.isnan().all(dim=1), torch.nan)
         start = self.accelerator.process_index * len(inputs)
         here = slice(start, start + len(inputs))
         # 2. the tripwire
-        _check_layout(flat, n, output["advantages"], here)
+        _check_layout(flat, n, output["advantages"].cpu(), here)
         rewards = flat.view(-1, n)
-        metrics = group_metrics(rewards, self.args.solved_at)
+        ks = powers_of_two(n) if training else evaluated_at(n)
+        metrics = group_metrics(rewards, self.args.solved_at, ks)
         if training:
             # 3. the transform; nothing centres or scales it afterwards
             values = self.objective.at(self._remaining())
             weights = weights_of_scorable(self.objective, rewards, values)
-            advantages = (n * weights).flatten().to(output["advantages"])
-            output["advantages"] = advantages[here]
+            advantages = (n * weights).flatten()
+            output["advantages"] = advantages[here].to(output["advantages"])
             _replace_last(self._logs["advantages"], advantages.tolist())
             # 4. what happened
             metrics["zero_signal"] = (weights == 0).all(dim=1).float().tolist()
@@ -113,11 +123,16 @@ class PKPOTrainer(GRPOTrainer):
                 metrics["max_at_k"] = best_of(rewards, values["k"]).tolist()
                 self._metrics["train"]["k"] = [values["k"]]
             self._metrics["train"]["rollout/solved"] = [self._solve(inputs, rewards)]
-        new = None if training else self._unmeasured()
-        for name, per_group in metrics.items():
-            # TRL's log averages these lists, and so weighs all groups of a logging step alike.
-            key = f"rollout/{name}" if training else name
-            self._metrics["train" if training else "eval"][key].extend(per_group[:new])
+        # TRL's log averages these lists, and so weighs all groups of a logging step alike.
+        if training:
+            for name, per_group in metrics.items():
+                self._metrics["train"][f"rollout/{name}"].extend(per_group)
+        else:
+            new = self._unmeasured()
+            for name, per_group in metrics.items():
+                values = self._metrics["eval"][name]
+                values.extend(per_group[:new])
+                self._metrics["eval"][f"{name}_sem"] = [standard_error(values)]
         return output
 
     def _unmeasured(self) -> int | None:
@@ -143,9 +158,9 @@ class PKPOTrainer(GRPOTrainer):
                 f"the checkpoint is of {solved.n_problems} problems, but the training set has "
                 f"{self.n_problems}: resume on the same data"
             )
-        local = torch.tensor([row[PROBLEM] for row in inputs], device=rewards.device)
+        local = torch.tensor([row[PROBLEM] for row in inputs], device=self.accelerator.device)
         problems: Any = gather(local)
-        problems = problems.view_as(rewards)
+        problems = problems.cpu().view_as(rewards)
         if not (problems == problems[:, :1]).all():
             raise RuntimeError("a group holds attempts at several problems: " + _PIN)
         won = (rewards >= self.args.solved_at).any(dim=1)

@@ -11,7 +11,14 @@ import pandas as pd
 import torch
 from transformers import TrainerControl, TrainerState
 
-from pkpo_sandbox.gemma2.metrics import ProgressLog, SolvedProblems, group_metrics, progress
+from pkpo_sandbox.gemma2.metrics import (
+    ProgressLog,
+    SolvedProblems,
+    evaluated_at,
+    group_metrics,
+    progress,
+    standard_error,
+)
 from pkpo_sandbox.runs.tables import final_values
 
 NAN = float("nan")
@@ -19,7 +26,7 @@ NAN = float("nan")
 
 def test_pass_and_max_at_k_are_means_over_subsets_of_the_scorable_attempts():
     rewards = torch.tensor([[0.0, 0.25, 1.0, 0.5], [1.0, NAN, 0.0, NAN], [NAN, NAN, NAN, NAN]])
-    metrics = group_metrics(rewards, solved_at=0.5)
+    metrics = group_metrics(rewards, solved_at=0.5, ks=[1, 2, 4])
     assert set(metrics) == {f"{kind}_at_{k}" for kind in ("pass", "max") for k in (1, 2, 4)}
     for k in (1, 2, 4):
         for group, row in enumerate(rewards.tolist()):
@@ -31,6 +38,16 @@ def test_pass_and_max_at_k_are_means_over_subsets_of_the_scorable_attempts():
             for kind, value in zip(("max", "pass"), expected, strict=True):
                 found = metrics[f"{kind}_at_{k}"][group]
                 assert found == pytest.approx(value, abs=1e-6, nan_ok=True)
+
+
+def test_an_evaluation_has_the_k_of_the_paper():
+    assert evaluated_at(16) == [1, 2, 4, 8, 12, 16]
+    assert evaluated_at(8) == [1, 2, 4, 8]
+
+
+def test_a_standard_error_is_of_what_is_known():
+    assert standard_error([0.0, 1.0, NAN, 1.0, 0.0]) == pytest.approx((1 / 3) ** 0.5 / 2)
+    assert standard_error([1.0, NAN]) != standard_error([1.0, NAN])  # NaN
 
 
 def test_the_solve_rate_never_falls_and_survives_a_checkpoint():

@@ -382,6 +382,8 @@ def test_evaluation_measures_every_group_alike_and_trains_nothing(watched):
     assert metrics["eval_max_at_4"] == pytest.approx(rewards.amax(1).mean().item(), abs=1e-6)
     assert metrics["eval_pass_at_1"] == pytest.approx(correct.mean().item(), abs=1e-6)
     assert metrics["eval_pass_at_4"] == pytest.approx(correct.amax(1).mean().item(), abs=1e-6)
+    error = correct.mean(1).std().item() / 5**0.5
+    assert metrics["eval_pass_at_1_sem"] == pytest.approx(error, abs=1e-6)
     assert "eval_rollout/solved" not in metrics
 
 
