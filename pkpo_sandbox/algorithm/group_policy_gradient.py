@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from pkpo_sandbox.algorithm import update
 from pkpo_sandbox.algorithm.groups import check_groups, group_env, make_group_env
-from pkpo_sandbox.algorithm.infos import ColumnInfos
+from pkpo_sandbox.algorithm.infos import ColumnInfos, monitored
 from pkpo_sandbox.algorithm.playing import GroupPlay
 from pkpo_sandbox.algorithm.policies import (
     ActorPolicy,
@@ -337,7 +337,8 @@ class GroupPolicyGradient(BaseAlgorithm):
         raw = normalizer is None or not normalizer.norm_reward
         if (raw and isinstance(infos, ColumnInfos) and not infos.reported) or not ended.any():
             return  # a group env's own statistics are those of the rollout
-        self._update_info_buffer(list(compress(infos, ended)), ended[ended])
+        told = [monitored(info) for info in compress(infos, ended)]
+        self._update_info_buffer(told, ended[ended])
 
     def train(self, rollout: Rollout) -> None:
         """One iteration's update."""

@@ -85,6 +85,18 @@ def is_episode(entry: Any) -> bool:
     return isinstance(entry, dict) and {"r", "l"} <= entry.keys()
 
 
+def monitored(info: dict[str, Any]) -> dict[str, Any]:
+    """What SB3's buffers take of an info: a Monitor's "episode", and a number "is_success".
+
+    An env may use the same keys for something else.
+    """
+    told = {"episode": info["episode"]} if is_episode(info.get("episode")) else {}
+    success = info.get("is_success")
+    if isinstance(success, bool | int | float | np.bool_ | np.number):
+        told["is_success"] = success
+    return told
+
+
 def copied(infos: dict[str, Any]) -> dict[str, Any]:
     """The infos in arrays of their own: wrappers go on using theirs, and a reset changes them."""
     arrays = {
