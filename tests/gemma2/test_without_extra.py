@@ -29,7 +29,7 @@ def test_help_lists_the_groups(tmp_path):
     usage = python(code, "--help", cwd=tmp_path).stdout
     assert "gemma2_factor, " in usage
     assert "gemma2_2b_it, " in usage
-    assert "arc, factor, math" in usage
+    assert "arc, factor, hidden_answer, math" in usage
     assert "gemma2/" in usage  # their own folder; the objectives are those of the toys
     assert "max_rl, passk_training, pkpo" in usage
 
