@@ -131,6 +131,31 @@ def value_at(value: Any, progress_remaining: float) -> Any:
     return value
 
 
+def label(value: Any) -> str:
+    """A coefficient as a person says it: "8", "8 then 1", "8 to 1 linearly".
+
+    :param value: a value, a schedule, or what a config has for one: a mapping with ``_target_``.
+        Other targets and mappings are written as calls: "Halved(start=8)"
+    """
+    if isinstance(value, (Constant, Step, Linear, Cosine)):
+        value = {"_target_": type(value).__name__, **vars(value)}
+    if not isinstance(value, Mapping) or "_target_" not in value:
+        return f"{value:g}" if isinstance(value, float) else str(value)
+    kind = str(value["_target_"]).rpartition(".")[2]
+    said = {key: label(entry) for key, entry in value.items() if key != "_target_"}
+    match kind, said:
+        case "Constant", {"value": constant}:
+            return constant
+        case "Step", {"start": start, "end": end}:
+            at = said.get("at", "0.5")
+            return f"{start} then {end}" + ("" if at == "0.5" else f" from {at} of training on")
+        case "Linear", {"start": start, "end": end}:
+            return f"{start} to {end} linearly"
+        case "Cosine", {"start": start, "end": end}:
+            return f"{start} to {end} along a cosine"
+    return f"{kind}({', '.join(f'{key}={entry}' for key, entry in said.items())})"
+
+
 class Objective:
     """A transform of group returns with its coefficients, each a value or a schedule.
 

@@ -22,7 +22,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from pkpo_sandbox import PKPO
 from pkpo_sandbox.runs.build import build
-from pkpo_sandbox.schedules import Constant, Cosine, Linear, Objective, Step
+from pkpo_sandbox.schedules import Constant, Cosine, Linear, Objective, Step, label
 from pkpo_sandbox.transforms import pkpo, rloo, rs_grpo
 
 BANDIT = "pkpo_envs:pkpo/Bandit-v0"
@@ -372,3 +372,34 @@ def test_an_objective_without_schedules_is_tried_once():
 def test_schedules_load_no_torch():
     script = "import sys, pkpo_sandbox.schedules; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "said"),
+    [
+        (Constant(8), "8"),
+        (Step(8, 1), "8 then 1"),
+        (Step(8, 1, at=0.25), "8 then 1 from 0.25 of training on"),
+        (Linear(8, 1), "8 to 1 linearly"),
+        (Cosine(0.003, 0.0), "0.003 to 0 along a cosine"),
+    ],
+)
+def test_a_schedule_and_its_node_of_a_config_are_said_alike(schedule, said):
+    node = {"_target_": f"pkpo_sandbox.schedules.{type(schedule).__name__}", **vars(schedule)}
+    assert (label(schedule), label(node)) == (said, said)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (8, "8"),
+        (8.0, "8"),
+        (0.003, "0.003"),
+        ("loo", "loo"),
+        (None, "None"),
+        ({"_target_": "pkpo_sandbox.schedules.Step", "start": 8, "end": 1}, "8 then 1"),
+        ({"_target_": "mine.Halved", "start": 8, "of": Step(4, 2)}, "Halved(start=8, of=4 then 2)"),
+    ],
+)
+def test_what_is_no_schedule_is_said_as_it_is(value, said):
+    assert label(value) == said

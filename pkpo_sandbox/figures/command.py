@@ -14,7 +14,7 @@ import pandas as pd
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from pkpo_sandbox.figures import plotting, verdict
+from pkpo_sandbox.figures import verdict
 from pkpo_sandbox.figures.gallery import figure_module, figure_names, primary_config
 from pkpo_sandbox.runs.folder import SUMMARY
 from pkpo_sandbox.runs.naming import sweep_folders
@@ -41,6 +41,8 @@ def draw_figure(name: str, finished: pd.DataFrame, output: Path) -> list[Path]:
 
     :raises ValueError: if there is no such figure, or the runs do not match
     """
+    from pkpo_sandbox.figures import plotting
+
     figure = figure_module(name)
     table: pd.DataFrame = figure.table(finished)
     with plotting.style():
@@ -48,6 +50,8 @@ def draw_figure(name: str, finished: pd.DataFrame, output: Path) -> list[Path]:
 
 
 def main() -> None:
+    """The command ``pkpo-figures``."""
+    os.environ["MPLBACKEND"] = "agg"  # it opens no window, whatever a notebook left there
     parser = argparse.ArgumentParser(description="Draw the figures of finished experiments.")
     known = ", ".join(figure_names())
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {known}, or all")

@@ -11,20 +11,23 @@ import sys
 from pathlib import Path
 from subprocess import SubprocessError
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import gymnasium
 import torch
 from stable_baselines3.common.logger import Logger
 
 from pkpo_envs import ProblemEnv
-from pkpo_sandbox.figures.film import EpisodePicture, Film, Frame, GroupPicture, make_writer, write
 from pkpo_sandbox.runs import train
 from pkpo_sandbox.runs.fingerprint import versions
 from pkpo_sandbox.runs.folder import read_summary
 from pkpo_sandbox.runs.loading import load_model, read_config
 
+if TYPE_CHECKING:  # matplotlib is imported after main() has chosen its backend
+    from pkpo_sandbox.figures.film import EpisodePicture, Frame, GroupPicture
 
-def watch(folder: Path, n_frames: int) -> tuple[list[Frame], float]:
+
+def watch(folder: Path, n_frames: int) -> "tuple[list[Frame], float]":
     """Train a run again, and take frames of its policy.
 
     :param folder: of a finished run
@@ -33,6 +36,8 @@ def watch(folder: Path, n_frames: int) -> tuple[list[Frame], float]:
     :raises ValueError: if there is no finished run, it is damaged or trained nothing, or its env
         cannot be drawn
     """
+    from pkpo_sandbox.figures.film import Film
+
     if read_summary(folder) is None:
         raise ValueError(f"{folder} is not the folder of a finished run: train it with pkpo-train")
     config = read_config(folder / "config.yaml", trusted=True)
@@ -60,11 +65,13 @@ def watch(folder: Path, n_frames: int) -> tuple[list[Frame], float]:
     return film.frames, largest_difference(saved.policy, model.policy)
 
 
-def picture(world: gymnasium.Env, config: train.TrainConfig) -> GroupPicture | EpisodePicture:
+def picture(world: gymnasium.Env, config: train.TrainConfig) -> "GroupPicture | EpisodePicture":
     """Choose what draws a policy that acts in a world of this config.
 
     :raises ValueError: if the world cannot be drawn
     """
+    from pkpo_sandbox.figures.film import EpisodePicture, GroupPicture
+
     if isinstance(world.unwrapped, ProblemEnv) and not config.env.wrappers:
         return GroupPicture(world, config.algorithm.group_size)
     if "rgb_array" not in (world.metadata.get("render_modes") or ()):
@@ -96,6 +103,10 @@ def verdict(folder: Path, difference: float) -> str:
 
 
 def main() -> None:
+    """The command ``pkpo-watch``."""
+    os.environ["MPLBACKEND"] = "agg"  # it opens no window, whatever a notebook left there
+    from pkpo_sandbox.figures.film import make_writer, write
+
     parser = argparse.ArgumentParser(
         description="Train a finished run of your own again, and film how its policy changes."
     )

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -98,45 +99,68 @@ def combinations(overrides: Sequence[str]) -> list[list[str]]:
     return BasicSweeper.split_arguments(parsed, None)[0]
 
 
-def sweep_folders(experiment: str, overrides: Sequence[str] = (), app: str = "train") -> list[Path]:
-    """Where in ``runs`` an experiment's runs lie, in the order of its sweep, finished or not.
+def sweep_jobs(
+    experiment: str, app: str = "train", overrides: Sequence[str] = ()
+) -> tuple[str, list[list[str]]]:
+    """The jobs of an experiment's sweep, and the folder in ``runs`` that they share.
 
     :param experiment: its name in ``conf/experiment/``
-    :param overrides: what else was on the command line: ``["seed=range(4)"]``
     :param app: name of the primary config
+    :param overrides: what else was on the command line: ``["seed=range(4)"]``
+    :return: the config's ``name``, and the overrides of each job
     """
+    from hydra import initialize_config_module
+
+    chosen = f"experiment={experiment}"
+    config = composed(app, (chosen,))
+    swept = [f"{key}={values}" for key, values in (config.hydra.sweeper.params or {}).items()]
+    with initialize_config_module("pkpo_sandbox.conf", version_base="1.3"):
+        jobs = combinations([*swept, *overrides])
+    return config.name, [[chosen, *job] for job in jobs]
+
+
+def sweep_folders(
+    experiment: str, overrides: Sequence[str] = (), app: str = "train"
+) -> Iterator[Path]:
+    """Where in ``runs`` an experiment's runs lie, in the order of its sweep, finished or not.
+
+    The parameters are those of :func:`sweep_jobs`.
+    """
+    _, jobs = sweep_jobs(experiment, app, overrides)
+    for config in composed_jobs(app, jobs):
+        yield Path(config.name) / run_id(_root_=config)
+
+
+@cache
+def composed(app: str, overrides: tuple[str, ...]) -> DictConfig:
+    """What ``hydra.compose`` gives, Hydra's own config included. It must not be changed."""
     from hydra import compose, initialize_config_module
 
-    chosen = [f"experiment={experiment}"]
     with initialize_config_module("pkpo_sandbox.conf", version_base="1.3"):
-        sweeper = compose(app, chosen, return_hydra_config=True).hydra.sweeper
-        swept = [f"{key}={values}" for key, values in (sweeper.params or {}).items()]
-        jobs = combinations([*swept, *overrides])
-        configs = composed_jobs(app, [[*chosen, *job] for job in jobs])
-        return [Path(config.name) / run_id(_root_=config) for config in configs]
+        return compose(app, list(overrides), return_hydra_config=True)
 
 
 def composed_jobs(app: str, jobs: Sequence[Sequence[str]]) -> Iterator[DictConfig]:
-    """The config of each job, as ``hydra.compose`` gives it, Hydra's own included.
+    """The config of each job, as ``hydra.compose`` gives it.
 
     Composing takes a tenth of a second, so it is done once for all jobs that differ in values only.
 
     :param app: name of the primary config
     :param jobs: the overrides of each job
     """
-    from hydra import compose
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    composed: dict[tuple[str, ...], DictConfig] = {}
     for job in jobs:
         parsed = OverridesParser.create().parse_overrides(list(job))
         own = any(one.key_or_group.endswith("._target_") for one in parsed)
         # Which values count beside a function of one's own is for settled() to find out.
         values = [] if own else [one for one in parsed if sets_a_value(one)]
         others = tuple(str(one.input_line) for one in parsed if one not in values)
-        if others not in composed:
-            composed[others] = compose(app, list(others), return_hydra_config=True)
-        config = composed[others].copy()
+        config = composed(app, others)
+        keys = [str(key) for key in config]
+        if not own:
+            keys.remove("hydra")  # only for that does run_id look into it, and it is large
+        config = OmegaConf.masked_copy(config, keys)
         for one in values:
             OmegaConf.update(config, one.key_or_group, one.value(), merge=True)
         yield config

@@ -16,8 +16,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from pkpo_sandbox.figures import plotting, report
-from pkpo_sandbox.figures.report import collect, commands, drawing
+from pkpo_sandbox.figures.gallery import figure_names
+from pkpo_sandbox.figures.report import collect, drawing, experiments, page, settings
 from pkpo_sandbox.runs import folder as runs
+from pkpo_sandbox.runs import naming
 from pkpo_sandbox.runs import train as app
 from pkpo_sandbox.runs.config import resolved
 from pkpo_sandbox.runs.naming import run_id
@@ -69,8 +71,9 @@ def folder(tmp_path):
     place = tmp_path / "my <b>runs"
     for k in (1, 8):
         for seed in (0, 1):
-            settings = config(f"objective.k={k}", f"seed={seed}")
-            finished(place / f"k={k}-seed={seed}", settings, final=k / 16 + seed / 32)
+            given = [f"objective.k={k}", f"seed={seed}"]
+            run = place / f"k={k}-seed={seed}"
+            finished(run, config(*given), final=k / 16 + seed / 32, overrides=given)
     (place / "failed").mkdir()
     overrides = ["objective.k=99", "seed=0"]
     failure = {"error": "ValueError: k = 99", "overrides": overrides}
@@ -99,13 +102,13 @@ class Page(HTMLParser):
 
 
 def test_the_page_counts_and_tells_what_is_there(folder):
-    page = Page(report.render(folder))
-    text = "\n".join(page.texts)
+    seen = Page(page.render(folder))
+    text = "\n".join(seen.texts)
     assert "4 finished · 1 failed · 1 unfinished · newest of 20" in text
     assert "2 min of training and measuring" in text  # four runs of 30 s
     assert "my <b>runs" in text
-    assert "b" not in page.tags
-    assert page.tags.count("svg") == 1
+    assert "b" not in seen.tags
+    assert seen.tags.count("svg") == 1
     for heading in ("exact/max_at_1", "exact/max_at_16", "exact/entropy"):
         assert heading in text  # a panel of the curves
     assert "mean of the seeds (2 a setting)" in text
@@ -114,11 +117,11 @@ def test_the_page_counts_and_tells_what_is_there(folder):
     assert "Traceback <i>" in text
     assert "differs between runs" not in text
     assert "pkpo-train objective.k=8 seed=1" in text
-    assert ("http-equiv", "Content-Security-Policy") in page.attributes
+    assert ("http-equiv", "Content-Security-Policy") in seen.attributes
 
 
 def test_the_table_holds_what_differs_and_the_results(folder):
-    headings, rows = report.table(collect.read(folder)[0], folder)
+    headings, rows = page.table(collect.read(folder)[0], folder)
     assert headings == [
         *["state", "objective.k", "seed", "exact.1.max_at_k", "exact.16.max_at_k"],
         *["exact/entropy", "wall time (s)", "folder"],
@@ -133,11 +136,11 @@ def test_the_table_holds_what_differs_and_the_results(folder):
 
 def test_what_configs_share_is_told_apart_from_where_they_differ(folder):
     found, _ = collect.read(folder)
-    assert report.differences(found) == [
+    assert page.differences(found) == [
         ("objective.k", [("1", 2), ("4", 1), ("8", 2)]),
         ("seed", [("0", 2), ("1", 2), ("7", 1)]),
     ]
-    shared = dict(report.common(found))
+    shared = dict(page.common(found))
     assert shared["env.id"] == "pkpo_envs:pkpo/ProblemSet-v0"
     assert not {"seed", "objective.k"} & set(shared)
 
@@ -146,23 +149,23 @@ def test_a_version_that_differs_is_marked(folder):
     other = {**VERSIONS, "torch": "2.8.0"}
     finished(folder / "z", config("seed=3"), versions=other)
     found = [run for run in collect.read(folder)[0] if run.state == "finished"]
-    assert report.versions(found) == [
+    assert page.versions(found) == [
         ("python", [("3.11.7", 5)]),
         ("torch", [("2.13.0", 4), ("2.8.0", 1)]),
     ]
-    assert "differs between runs" in report.render(folder)
+    assert "differs between runs" in page.render(folder)
 
 
 def test_an_object_of_a_config_is_one_value():
-    flat = collect.flatten(config("schedule=step", "objective.baseline=loo"))
-    assert collect.shown(flat["objective.k"]) == "Step(start=8, end=1, at=0.5)"
-    assert collect.label(flat, ["objective._target_", "objective.baseline"]) == (
+    flat = settings.flatten(config("schedule=step", "objective.baseline=loo"))
+    assert settings.shown(flat["objective.k"]) == "8 then 1"
+    assert settings.setting_label(flat, ["objective._target_", "objective.baseline"]) == (
         "objective=pkpo, objective.baseline=loo"
     )
-    settings = [{"a": 1, "b": 2}, {"a": 2}, {"a": 3, "b": 2}]
-    assert collect.differing(settings) == ["a", "b"]
-    assert collect.telling(settings) == ["a"]  # b is 2 wherever it is there
-    assert collect.telling([{"a": 1, "b": 2}, {"a": 1}]) == ["b"]
+    flats = [{"a": 1, "b": 2}, {"a": 2}, {"a": 3, "b": 2}]
+    assert settings.differing(flats) == ["a", "b"]
+    assert settings.telling(flats) == ["a"]  # b is 2 wherever it is there
+    assert settings.telling([{"a": 1, "b": 2}, {"a": 1}]) == ["b"]
 
 
 def drawn(folder: Path, metric: str) -> np.ndarray:
@@ -223,7 +226,7 @@ def test_each_world_has_its_own_curves(tmp_path):
         "pkpo_envs:pkpo/Cliff1D-v0",
     ]
     assert "One seed a setting" in plots[0].caption
-    ids = [value for name, value in Page(report.render(tmp_path)).attributes if name == "id"]
+    ids = [value for name, value in Page(page.render(tmp_path)).attributes if name == "id"]
     assert len(ids) == len(set(ids))
 
 
@@ -245,7 +248,7 @@ def test_what_is_damaged_is_named_and_the_rest_is_reported(folder):
     damage(finished(folder / "d7", config("seed=4")), "summary.json", "[" * 100_000)
     damage(folder / "begun", "config.yaml", "a: [")
     broken += [str(folder / name) for name in ("d6/progress.csv", "d7", "begun/config.yaml")]
-    text = "\n".join(Page(report.render(folder)).texts)
+    text = "\n".join(Page(page.render(folder)).texts)
     assert "8 finished · 0 failed · 0 unfinished · 9 could not be read" in text
     listed = text[text.rindex("Could not be read") : text.rindex("Versions")]
     for path in broken:
@@ -274,17 +277,17 @@ def hostile(tmp_path):
 
 
 def test_hostile_names_and_errors_stay_text(hostile):
-    report.write(hostile, hostile / "report.html")
+    page.write(hostile, hostile / "report.html")
     text = (hostile / "report.html").read_text(encoding="utf-8")
-    page = Page(text)
-    assert page.tags.count("script") == 1
-    assert "img" not in page.tags
-    assert not [name for name, _ in page.attributes if name.startswith("on")]
-    assert not {"iframe", "object", "embed", "form", "base"} & set(page.tags)
-    links = [value for name, value in page.attributes if name in ("href", "src", "xlink:href")]
+    seen = Page(text)
+    assert seen.tags.count("script") == 1
+    assert "img" not in seen.tags
+    assert not [name for name, _ in seen.attributes if name.startswith("on")]
+    assert not {"iframe", "object", "embed", "form", "base"} & set(seen.tags)
+    links = [value for name, value in seen.attributes if name in ("href", "src", "xlink:href")]
     assert links
     assert all(link and link.startswith(("#", "data:,")) for link in links)
-    words = "\n".join(page.texts)
+    words = "\n".join(seen.texts)
     for name in HOSTILE[:6]:
         assert name in words
     svg = text[text.index("<svg") : text.rindex("</svg>")]
@@ -297,40 +300,44 @@ def test_hostile_names_and_errors_stay_text(hostile):
     ("overrides", "expected"),
     [
         ([], "pkpo-train"),
-        (["seed=3", "env=bandit"], "pkpo-train env=bandit seed=3"),
-        (["objective=grpo", "name=mine"], "pkpo-train objective=grpo name=mine"),
-        (["schedule=step"], None),
-        (["experiment=risk_1d", "objective.k=8"], None),
-        (["rival=entropy_bonus", "experiment=objectives"], None),
-        (
-            ["experiment=gradient_variance", "measure.theta=1.0"],
-            "pkpo-train experiment=gradient_variance hydra.mode=RUN measure.theta=1.0",
-        ),
-        (["algorithm.learning_rate=1e-5", "+env.kwargs.a=[1,{b: null}]"], None),
-        ([r"""+env.kwargs.a='it\'s "$HOME", ${seed} \\'"""], None),
-        ([r"+env.kwargs.a='\${seed}'", "+env.kwargs.b=''", "+env.kwargs.c='1'"], None),
+        (["seed=3", "env=bandit"], "pkpo-train seed=3 env=bandit"),
+        (["objective.k={_target_:a.b,x:1}"], "pkpo-train 'objective.k={_target_:a.b,x:1}'"),
+        (["name=a b$HOME"], "pkpo-train 'name=a b$HOME'"),
+        (None, None),  # started from Python
     ],
 )
-def test_a_command_gives_the_config_that_it_was_made_from(overrides, expected):
-    wanted = config(*overrides)
-    found = commands.command(wanted)
-    assert found is not None
-    assert expected in (None, found)
-    app, *given = shlex.split(found)
-    assert app == "pkpo-train"
-    assert json.dumps(config(*given)) == json.dumps(wanted)
+def test_a_command_is_what_the_run_was_started_with(overrides, expected, tmp_path):
+    finished(tmp_path / "a", config(), overrides=overrides)
+    assert page.commands_of(collect.read(tmp_path)[0], tmp_path) == [("a", expected)]
 
 
-def test_the_language_model_has_its_own_command():
-    wanted = config("model=gemma2_2b_it", "task=math", "+training.beta=0.1", name="gemma2")
-    assert commands.command(wanted) == (
-        "pkpo-gemma2 model=gemma2_2b_it task=math +training.beta=0.1"
-    )
+def test_a_run_of_an_older_version_has_no_command_and_that_is_said(tmp_path):
+    finished(tmp_path / "a", config())
+    assert page.commands_of(collect.read(tmp_path)[0], tmp_path) == [("a", None)]
+    assert "did not store its overrides" in page.render(tmp_path)
 
 
-@pytest.mark.parametrize("unknown", [{"a b.c": 1}, {"seed": "x"}, {"measure": {"_target_": "a.b"}}])
-def test_a_config_that_no_command_gives_has_none(unknown):
-    assert commands.command({**config(), **unknown}) is None
+def test_the_language_model_has_its_own_command(tmp_path):
+    settings = config("model=gemma2_2b_it", "task=math", name="gemma2")
+    finished(tmp_path / "a", settings, overrides=["task=math"])
+    ((_, command),) = page.commands_of(collect.read(tmp_path)[0], tmp_path)
+    assert command == "pkpo-gemma2 task=math"
+
+
+def test_no_config_is_composed_for_a_run(tmp_path, monkeypatch):
+    """A config takes a tenth of a second to compose: 200 runs took a minute when each had one."""
+    for seed in range(20):
+        finished(tmp_path / str(seed), config(f"seed={seed}", "name=mine"), overrides=[])
+    composed = []
+
+    def compose_and_count(app, overrides, **kwargs):
+        composed.append(overrides)
+        return compose(app, overrides, **kwargs)
+
+    naming.composed.cache_clear()
+    monkeypatch.setattr("hydra.compose", compose_and_count)
+    page.render(tmp_path)
+    assert sorted(composed) == [[f"experiment={name}"] for name in figure_names()]
 
 
 def test_the_figure_of_a_finished_experiment_is_in_the_report(tmp_path):
@@ -344,15 +351,15 @@ def test_the_figure_of_a_finished_experiment_is_in_the_report(tmp_path):
         app.run(compose("train", overrides))
     found, problems = collect.read(tmp_path)
     assert problems == []
-    plots, undrawn = report.experiments(found)
+    plots, undrawn = experiments.experiments(found)
     assert ([plot.title for plot in plots], undrawn) == (["sample_weights"], [])
     assert list(drawing.curves(found)) == []  # it trained nothing
     summary = json.loads((place / "summary.json").read_text())
     runs.write_summary(place, {**summary, "measurements": [{"k": 1}]})
-    plots, (line,) = report.experiments(collect.read(tmp_path)[0])
+    plots, (line,) = experiments.experiments(collect.read(tmp_path)[0])
     assert plots == []
     assert line.startswith("sample_weights: ")
-    assert "Not drawn: sample_weights" in report.render(tmp_path)
+    assert "Not drawn: sample_weights" in page.render(tmp_path)
 
 
 def call(monkeypatch, *arguments: str) -> None:
@@ -387,7 +394,7 @@ def test_the_command_of_a_report_trains_the_same_again(tmp_path):
         return json.loads(path.read_text())
 
     first = train("a", "schedule=step", "env=bandit", "total_timesteps=2560", "name=mine")
-    ((_, command),) = report.commands_of(collect.read(tmp_path / "a")[0], tmp_path / "a")
+    ((_, command),) = page.commands_of(collect.read(tmp_path / "a")[0], tmp_path / "a")
     assert command is not None
     again = train("b", *shlex.split(command)[1:])
     assert again["config"] == first["config"]
@@ -414,7 +421,7 @@ def browser():
 
 
 def opened(browser, place: Path):
-    report.write(place, place / "report.html")
+    page.write(place, place / "report.html")
     browser.get((place / "report.html").as_uri())
     assert browser.get_log("browser") == []
     assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
@@ -434,49 +441,49 @@ def column(browser, name: str) -> list[str]:
 @pytest.mark.slow
 def test_in_a_browser_it_opens_without_errors_shows_plots_and_sorts(folder, browser):
     finished(folder / "k=16-seed=0", config("objective.k=16"), final=0.75)
-    page = opened(browser, folder)
-    for svg in page.find_elements("css selector", "svg"):
+    seen = opened(browser, folder)
+    for svg in seen.find_elements("css selector", "svg"):
         assert svg.size["width"] > 500
         assert svg.size["height"] > 200
     # A line of every setting: paths of the curves that have a length.
     long = "return [...document.querySelectorAll('svg path')].filter(p => p.getTotalLength() > 50)"
-    assert len(page.execute_script(long)) > 12
+    assert len(seen.execute_script(long)) > 12
     (heading,) = [
         button
-        for button in page.find_elements("css selector", "#table th button")
+        for button in seen.find_elements("css selector", "#table th button")
         if button.text.strip() == "objective.k"
     ]
     state = "return arguments[0].parentElement.ariaSort"
-    assert page.execute_script(state, heading) == "none"
-    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", heading)
+    assert seen.execute_script(state, heading) == "none"
+    seen.execute_script("arguments[0].scrollIntoView({block: 'center'})", heading)
     heading.click()
-    assert column(page, "objective.k") == ["1", "1", "4", "8", "8", "16", ""]  # not as texts
-    assert page.execute_script(state, heading) == "ascending"
+    assert column(seen, "objective.k") == ["1", "1", "4", "8", "8", "16", ""]  # not as texts
+    assert seen.execute_script(state, heading) == "ascending"
     heading.send_keys("\ue007")  # Enter
-    assert column(page, "objective.k") == ["16", "8", "8", "4", "1", "1", ""]
-    assert page.execute_script(state, heading) == "descending"
-    page.find_element("id", "filter").send_keys("K=8-SEED")
-    assert column(page, "folder") == ["k=8-seed=0", "k=8-seed=1"]
-    assert page.find_element("id", "count").text == "2 of 7 runs"
-    assert page.get_log("browser") == []
+    assert column(seen, "objective.k") == ["16", "8", "8", "4", "1", "1", ""]
+    assert seen.execute_script(state, heading) == "descending"
+    seen.find_element("id", "filter").send_keys("K=8-SEED")
+    assert column(seen, "folder") == ["k=8-seed=0", "k=8-seed=1"]
+    assert seen.find_element("id", "count").text == "2 of 7 runs"
+    assert seen.get_log("browser") == []
 
 
 @pytest.mark.slow
 def test_in_a_browser_nothing_that_was_planted_runs(hostile, browser):
-    page = opened(browser, hostile)
-    assert page.execute_script("return typeof window.planted") == "undefined"
-    assert page.execute_script("return document.scripts.length") == 1
-    for heading in page.find_elements("css selector", "#table th button"):
-        page.execute_script("arguments[0].click()", heading)
-    assert page.execute_script("return typeof window.planted") == "undefined"
-    assert page.get_log("browser") == []
-    assert HOSTILE[0] in page.find_element("tag name", "body").text
+    seen = opened(browser, hostile)
+    assert seen.execute_script("return typeof window.planted") == "undefined"
+    assert seen.execute_script("return document.scripts.length") == 1
+    for heading in seen.find_elements("css selector", "#table th button"):
+        seen.execute_script("arguments[0].click()", heading)
+    assert seen.execute_script("return typeof window.planted") == "undefined"
+    assert seen.get_log("browser") == []
+    assert HOSTILE[0] in seen.find_element("tag name", "body").text
 
 
 @pytest.mark.slow
 def test_the_policy_of_the_page_stops_a_script_even_if_one_were_there(folder, browser):
-    page = report.render(folder).replace("</main>", "<script>window.planted = 1</script></main>")
-    (folder / "tampered.html").write_text(page)
+    seen = page.render(folder).replace("</main>", "<script>window.planted = 1</script></main>")
+    (folder / "tampered.html").write_text(seen)
     browser.get((folder / "tampered.html").as_uri())
     assert browser.execute_script("return typeof window.planted") == "undefined"
     (entry,) = browser.get_log("browser")

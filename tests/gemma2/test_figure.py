@@ -61,5 +61,5 @@ def test_another_schedule_is_refused():
             "config.seed": [0, 0],
         }
     )
-    with pytest.raises(ValueError, match="k = 8 then 1, but the runs have more"):
+    with pytest.raises(ValueError, match="constant k and 8 then 1, but the runs have more"):
         gemma2_factor.table(runs)

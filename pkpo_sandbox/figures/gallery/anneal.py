@@ -7,24 +7,35 @@ from pkpo_sandbox.figures import plotting
 from pkpo_sandbox.figures.claims import Claim, by_seed, ordering, seed_means
 from pkpo_sandbox.figures.gallery.unblock import LABELS, LOGGED
 from pkpo_sandbox.runs.tables import complete_sweep, curves
+from pkpo_sandbox.schedules import label
 
 SCHEDULES = ("k = 1", "k = 8", "8 then 1", "8 to 1 linearly")
 
 
-def schedule(run: dict) -> str:
-    """The name of a run's schedule."""
-    if pd.notna(run["config.objective.k"]):
-        return f"k = {run['config.objective.k']:g}"
-    kind = str(run["config.objective.k._target_"]).rpartition(".")[2]
-    ends = f"{run['config.objective.k.start']:g}", f"{run['config.objective.k.end']:g}"
-    return " then ".join(ends) if kind == "Step" else f"{' to '.join(ends)} linearly"
+def schedules_of(runs: pd.DataFrame) -> list[str]:
+    """The k of each run as a person says it: "8" or "8 then 1"."""
+    key = "config.objective.k"
+    labels = []
+    for run in runs.to_dict("records"):
+        node = {
+            str(name).removeprefix(f"{key}."): value
+            for name, value in run.items()
+            if str(name).startswith(f"{key}.") and pd.notna(value)
+        }
+        labels.append(label(node or run[key]))
+    return labels
+
+
+def with_schedules(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs with ``config.schedule``, "k = 8" or "8 then 1", in place of what gave k."""
+    names = [f"k = {name}" if name.isdigit() else name for name in schedules_of(runs)]
+    runs = runs.filter(regex=r"^(?!config\.objective\.k)")
+    return runs.assign(**{"config.schedule": names})
 
 
 def table(runs: pd.DataFrame) -> pd.DataFrame:
     """Columns schedule, seed, update, pass_at_1, pass_at_8, hard_pass_at_8, solved, entropy, k."""
-    names = [schedule(run) for run in runs.to_dict("records")]
-    runs = runs.filter(regex=r"^(?!config\.objective\.k)").assign(**{"config.schedule": names})
-    runs = complete_sweep(runs, "schedule")
+    runs = complete_sweep(with_schedules(runs), "schedule")
     keys = {"schedule": "config.schedule", "seed": "config.seed"}
     return curves(runs, {**LOGGED, "k": "train/k"}, keys).astype({"k": int})
 

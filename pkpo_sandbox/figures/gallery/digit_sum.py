@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from pkpo_envs.digit_sum import DigitSumEnv
 from pkpo_sandbox.figures import plotting
 from pkpo_sandbox.figures.claims import Claim, by_seed, exact, ordering, seed_means
-from pkpo_sandbox.figures.gallery.anneal import schedule
+from pkpo_sandbox.figures.gallery.anneal import with_schedules
 from pkpo_sandbox.runs.tables import complete_sweep, curves
 
 LOGGED = {
@@ -34,9 +34,7 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
     Rows without a target are means over the targets, of the policy that played the iteration of
     this update; those with one are of the final policy at that target. pass@k is exact.
     """
-    names = [schedule(run) for run in runs.to_dict("records")]
-    runs = runs.filter(regex=r"^(?!config\.objective\.k)").assign(**{"config.schedule": names})
-    runs = complete_sweep(runs, "schedule")
+    runs = complete_sweep(with_schedules(runs), "schedule")
     keys = {"schedule": "config.schedule", "seed": "config.seed"}
     means = curves(runs, LOGGED, keys)
     return pd.concat([means, *map(by_target, runs.to_dict("records"))], ignore_index=True)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from pkpo_sandbox.figures import plotting
 from pkpo_sandbox.figures.claims import Claim, by_seed, ordering, seed_means
+from pkpo_sandbox.figures.gallery.anneal import schedules_of
 from pkpo_sandbox.gemma2.app import CONFIG
 from pkpo_sandbox.runs.tables import complete_sweep, curves
 
@@ -50,21 +51,14 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
     k is the one in force, schedule "constant" or "8 then 1"; pass@k and the entropy are exact, of
     the policy after the update; update 0 is the policy after its warm-up.
     """
-    steps = runs.filter(regex=r"^config\.objective\.k\.")  # the arguments of a schedule
-    runs = runs.reindex(columns=runs.columns.union(["config.objective.k"]))
-    annealed = runs["config.objective.k"].isna()
-    if annealed.any() and (
-        set(runs.loc[annealed, "config.objective.k.start"]) != {8}
-        or set(runs.loc[annealed, "config.objective.k.end"]) != {1}
-    ):
-        raise ValueError("gemma2_factor shows constant k and k = 8 then 1, but the runs have more")
-    constant = runs["config.objective.k"].fillna(0).astype(int).astype(str)
-    runs = runs.drop(columns=steps.columns).assign(
-        **{
-            "config.objective.k": constant.where(~annealed, ANNEALED),
-            "schedule": annealed.map({True: ANNEALED, False: "constant"}),
-        }
-    )
+    names = schedules_of(runs)
+    if more := {name for name in names if not name.isdigit()} - {ANNEALED}:
+        raise ValueError(
+            f"gemma2_factor shows constant k and {ANNEALED}, but the runs have more: {more}"
+        )
+    kinds = ["constant" if name.isdigit() else ANNEALED for name in names]
+    runs = runs.filter(regex=r"^(?!config\.objective\.k)")
+    runs = runs.assign(**{"config.objective.k": names, "schedule": kinds})
     runs = complete_sweep(runs, "objective.k")
     table = curves(runs, LOGGED, {"seed": "config.seed", "schedule": "schedule"})
     table["k"] = table["k"].bfill().astype(int)  # before the first update, the k of the first

@@ -1,6 +1,7 @@
 """What lies in a folder of runs, finished or not; what cannot be read is named, not fatal."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from pkpo_sandbox.figures.report.settings import flatten
 from pkpo_sandbox.runs.config import NOT_IN_HASH
 from pkpo_sandbox.runs.folder import FAILURE, SUMMARY, read_failures, read_summary
 from pkpo_sandbox.runs.tables import read_progress
@@ -30,14 +32,21 @@ class Run:
     failure: dict[str, Any] = field(default_factory=dict)
     progress: pd.DataFrame | None = None  #: the log of a finished training
 
-    @property
+    @cached_property
     def flat(self) -> dict[str, Any]:
         return flatten(self.config)
 
-    @property
+    @cached_property
     def setting(self) -> dict[str, Any]:
         """What decides the results, but for the seed."""
         return {key: v for key, v in self.flat.items() if key not in {"seed", *NOT_IN_HASH}}
+
+    @cached_property
+    def logged(self) -> set[str]:
+        """The metrics of the log that have a value in one row at least."""
+        if self.progress is None:
+            return set()
+        return {str(name) for name in self.progress.columns[self.progress.notna().any()]}
 
     def last(self, metric: str) -> float | None:
         """The last value that the run logged of a metric."""
@@ -123,77 +132,7 @@ def numbers(progress: pd.DataFrame) -> pd.DataFrame:
     """
     if progress.empty or UPDATE not in progress:
         raise ValueError(f"there is no row of {UPDATE} in it")
-    return progress.apply(pd.to_numeric).replace([np.inf, -np.inf], np.nan)
-
-
-def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys; below the first level, what names its ``_target_`` stays whole."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        whole = bool(prefix) and isinstance(value, dict) and "_target_" in value
-        if isinstance(value, dict) and value and not whole:
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def shown(value: Any) -> str:
-    """A value of a config as a person writes it: 0.003, Step(start=8, end=1, at=0.5)."""
-    if isinstance(value, dict) and "_target_" in value:
-        arguments = [f"{key}={shown(v)}" for key, v in value.items() if key != "_target_"]
-        return f"{str(value['_target_']).rpartition('.')[2]}({', '.join(arguments)})"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {shown(v)}" for key, v in value.items()) + "}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(shown, value))}]"
-    return str(value)
-
-
-def differing(settings: list[dict[str, Any]]) -> list[str]:
-    """The keys in which flat configs differ, a key that only some have included."""
-    keys = list(dict.fromkeys(key for setting in settings for key in setting))
-    return [
-        key
-        for key in keys
-        if len({shown(setting[key]) if key in setting else None for setting in settings}) > 1
-    ]
-
-
-def telling(settings: list[dict[str, Any]]) -> list[str]:
-    """The differing keys that tell settings apart: fewer where these suffice.
-
-    A key that has one value wherever it is there, such as the baseline that only one of the
-    objectives takes, follows from the others.
-    """
-    keys = differing(settings)
-    several = [key for key in keys if len({shown(s[key]) for s in settings if key in s}) > 1]
-    distinct = {identity(setting, keys) for setting in settings}
-    return several if len({identity(s, several) for s in settings}) == len(distinct) else keys
-
-
-def identity(setting: dict[str, Any], keys: list[str]) -> tuple[str | None, ...]:
-    return tuple(shown(setting[key]) if key in setting else None for key in keys)
-
-
-def ordered(setting: dict[str, Any], keys: list[str]) -> list[tuple[int, float, str]]:
-    """What sorts settings by these keys: numbers first, then texts, what is missing last."""
-    return [natural(setting.get(key)) if key in setting else (2, 0.0, "") for key in keys]
-
-
-def natural(value: Any) -> tuple[int, float, str]:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return (0, float(value), "") if number else (1, 0.0, shown(value))
-
-
-def label(setting: dict[str, Any], keys: list[str]) -> str:
-    """A setting by what tells it from others: "objective.k=4, algorithm.learning_rate=0.003"."""
-    named = [short(key, setting[key]) for key in keys if key in setting]
-    return ", ".join(f"{key}={value}" for key, value in named)
-
-
-def short(key: str, value: Any) -> tuple[str, str]:
-    """A key and its value, a target by its last name: ("objective", "grpo")."""
-    if key.endswith("._target_"):
-        return key.removesuffix("._target_"), shown(value).rpartition(".")[2]
-    return key, shown(value)
+    texts = progress.select_dtypes(exclude="number").columns
+    if len(texts):
+        progress[texts] = progress[texts].apply(pd.to_numeric)
+    return progress.where(np.isfinite(progress))

@@ -19,12 +19,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pkpo_sandbox.figures import plotting
-from pkpo_sandbox.figures.report.collect import (
-    UPDATE,
-    Run,
+from pkpo_sandbox.figures.report.collect import UPDATE, Run
+from pkpo_sandbox.figures.report.settings import (
     identity,
-    label,
     ordered,
+    setting_label,
     shown,
     telling,
 )
@@ -67,8 +66,7 @@ def panels(runs: Sequence[Run]) -> list[str]:
 
     Of max@k those k that :func:`spread` chooses.
     """
-    logs = [run.progress for run in runs if run.progress is not None]
-    logged = {str(name) for log in logs for name in log if log[name].notna().any()}
+    logged = set().union(*(run.logged for run in runs))
     ks = {
         scope: sorted(
             int(found[1]) for name in logged if (found := re.match(f"{scope}/max_at_(\\d+)$", name))
@@ -106,7 +104,7 @@ def world_curves(name: str, runs: list[Run], prefix: str) -> Plot:
     columns = min(3, len(metrics)) or 1
     rows = -(-len(metrics) // columns) or 1
     with text_as_it_is():
-        labels = [plain(label(group[0].setting, differs)) or "all runs" for group in lines]
+        labels = [plain(setting_label(group[0].setting, differs)) or "all runs" for group in lines]
         figure, axes = plotting.subplots(
             columns, rows, width=3.2 * columns, height=2.3 * rows + 0.2 * len(lines), squeeze=False
         )
