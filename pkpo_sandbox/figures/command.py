@@ -16,7 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pkpo_sandbox.figures import verdict
 from pkpo_sandbox.figures.gallery import figure_module, figure_names, primary_config
-from pkpo_sandbox.runs.folder import SUMMARY
+from pkpo_sandbox.figures.terminal import drawing_command
+from pkpo_sandbox.runs.folder import SUMMARY, find
 from pkpo_sandbox.runs.naming import sweep_folders
 from pkpo_sandbox.runs.tables import read_runs
 
@@ -32,7 +33,7 @@ def run_folders(name: str, runs: Path, overrides: Sequence[str] = ()) -> list[Pa
     """
     if name not in figure_names():
         figure_module(name)
-        return [path.parent for path in sorted((runs / name.rpartition(".")[2]).rglob(SUMMARY))]
+        return [path.parent for path in find(runs / name.rpartition(".")[2], SUMMARY)]
     return [runs / folder for folder in sweep_folders(name, overrides, primary_config(name))]
 
 
@@ -49,9 +50,9 @@ def draw_figure(name: str, finished: pd.DataFrame, output: Path) -> list[Path]:
         return plotting.save(figure.draw(table), table, output, name.rpartition(".")[2])
 
 
+@drawing_command()
 def main() -> None:
     """The command ``pkpo-figures``."""
-    os.environ["MPLBACKEND"] = "agg"  # it opens no window, whatever a notebook left there
     parser = argparse.ArgumentParser(description="Draw the figures of finished experiments.")
     known = ", ".join(figure_names())
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {known}, or all")

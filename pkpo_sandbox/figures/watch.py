@@ -18,12 +18,13 @@ import torch
 from stable_baselines3.common.logger import Logger
 
 from pkpo_envs import ProblemEnv
+from pkpo_sandbox.figures.terminal import drawing_command
 from pkpo_sandbox.runs import train
 from pkpo_sandbox.runs.fingerprint import versions
 from pkpo_sandbox.runs.folder import read_summary
 from pkpo_sandbox.runs.loading import load_model, read_config
 
-if TYPE_CHECKING:  # matplotlib is imported after main() has chosen its backend
+if TYPE_CHECKING:  # matplotlib is imported after drawing_command() has chosen its backend
     from pkpo_sandbox.figures.film import EpisodePicture, Frame, GroupPicture
 
 
@@ -102,9 +103,9 @@ def verdict(folder: Path, difference: float) -> str:
     )
 
 
+@drawing_command()
 def main() -> None:
     """The command ``pkpo-watch``."""
-    os.environ["MPLBACKEND"] = "agg"  # it opens no window, whatever a notebook left there
     from pkpo_sandbox.figures.film import make_writer, write
 
     parser = argparse.ArgumentParser(

@@ -14,7 +14,7 @@ from scipy import stats
 from pkpo_envs.bandit import BanditEnv
 from pkpo_envs.cliff_1d import Cliff1DEnv
 from pkpo_envs.digit_sum import DigitSumEnv
-from pkpo_sandbox.figures import command, plotting
+from pkpo_sandbox.figures import plotting
 from pkpo_sandbox.figures.gallery import (
     figure_module,
     figure_names,
@@ -23,7 +23,6 @@ from pkpo_sandbox.figures.gallery import (
     risk_bandit,
     tuning,
 )
-from pkpo_sandbox.runs.tables import read_runs
 from pkpo_sandbox.transforms import pkpo
 
 ROOT = Path(__file__).parents[2]
@@ -203,61 +202,3 @@ def test_risk_figures_refuse_runs_of_another_setting():
     runs["config.env.kwargs.payouts"] = [[0.1, 0.8, 1.0]]
     with pytest.raises(ValueError, match="other payouts"):
         risk_bandit.table(runs)
-
-
-def test_a_figure_of_ones_own_is_a_module_anywhere(tmp_path, monkeypatch):
-    (tmp_path / "my").mkdir()
-    (tmp_path / "my" / "figure.py").write_text(
-        "from pkpo_sandbox.figures.plotting import subplots\n"
-        "def table(runs):\n    return runs[['value']]\n"
-        "def draw(table):\n    figure, axes = subplots()\n    axes.plot(table['value'])\n"
-        "    return figure\n"
-    )
-    run = tmp_path / "runs" / "figure" / "one"
-    run.mkdir(parents=True)
-    (run / "summary.json").write_text('{"value": 3}')
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", sys.path.copy())
-    monkeypatch.setattr(sys, "argv", ["pkpo-figures", "my.figure", "--output", "out"])
-    command.main()
-    assert sorted(path.name for path in Path("out").iterdir()) == [
-        "figure.csv",
-        "figure.pdf",
-        "figure.png",
-    ]
-    assert Path("out/figure.csv").read_text() == "value\n3\n"
-
-
-def test_a_figure_takes_exactly_the_runs_of_its_experiment(tmp_path):
-    lie = command.run_folders("unblock", tmp_path)
-    assert len(set(lie)) == 32
-    fewer = command.run_folders("unblock", tmp_path, ["seed=0,1", "objective.k=2"])
-    assert [lie.index(folder) for folder in fewer] == [8, 9]
-    with pytest.raises(ValueError, match=r"32 of 32 runs are not finished, such as .*pkpo-k=1"):
-        read_runs(lie)
-
-
-def test_without_names_what_has_not_been_run_is_named_and_left_out(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["pkpo-figures", "--runs", str(tmp_path)])
-    monkeypatch.setattr(sys, "path", sys.path.copy())
-    monkeypatch.setattr(command, "figure_names", lambda: ["risk_1d", "sample_weights"])
-    command.main()
-    printed = capsys.readouterr().out.splitlines()
-    assert printed == [
-        "risk_1d: its experiment has not been run",
-        "sample_weights: its experiment has not been run",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["nothing"], "no figure 'nothing': choose from"),
-        (["risk_1d"], "40 of 40 runs are not finished"),
-    ],
-)
-def test_the_command_says_what_is_wrong_in_one_line(arguments, message, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["pkpo-figures", *arguments, "--runs", str(tmp_path)])
-    monkeypatch.setattr(sys, "path", sys.path.copy())
-    with pytest.raises(SystemExit, match=message):
-        command.main()

@@ -6,14 +6,15 @@ What runs wrote is text in it, whatever it says: nothing of it is run.
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
+from pkpo_sandbox.figures.terminal import drawing_command
 
+
+@drawing_command()
 def main() -> None:
     """The command ``pkpo-report``."""
-    os.environ["MPLBACKEND"] = "agg"  # it opens no window, whatever a notebook left there
     from pkpo_sandbox.figures.report.page import write
 
     parser = argparse.ArgumentParser(description="Write one HTML file about a folder of runs.")

@@ -13,7 +13,7 @@ from yaml import YAMLError
 
 from pkpo_sandbox.figures.report.settings import flatten
 from pkpo_sandbox.runs.config import NOT_IN_HASH
-from pkpo_sandbox.runs.folder import FAILURE, SUMMARY, read_failures, read_summary
+from pkpo_sandbox.runs.folder import FAILURE, SUMMARY, find, read_failure, read_summary
 from pkpo_sandbox.runs.tables import read_progress
 
 CONFIG = "config.yaml"
@@ -57,8 +57,11 @@ class Run:
 
 
 def read(folder: Path) -> tuple[list[Run], list[str]]:
-    """The runs below a folder, sorted by their paths, and what could not be read of them."""
-    found = {path.parent for name in (SUMMARY, FAILURE, CONFIG) for path in folder.rglob(name)}
+    """The runs below a folder, sorted by their paths, and what could not be read of them.
+
+    Folders behind symbolic links are read too.
+    """
+    found = {path.parent for path in find(folder, SUMMARY, FAILURE, CONFIG)}
     runs, problems = [], []
     for place in sorted(found):
         try:
@@ -94,9 +97,8 @@ def read_run(folder: Path) -> Run:
         config = OmegaConf.to_container(OmegaConf.load(folder / CONFIG))
         if not isinstance(config, dict):
             raise ValueError(f"{folder / CONFIG} is damaged: it is not a mapping")
-    failures = [found for found in read_failures(folder) if Path(found["folder"]) == folder]
-    if failures:
-        failure = failures[0]
+    if (folder / FAILURE).exists():
+        failure = read_failure(folder)
         overrides = failure.get("overrides", [])
         if not isinstance(overrides, list) or "error" not in failure:
             raise ValueError(f"{folder / FAILURE} is damaged: it holds no error or no overrides")
@@ -126,13 +128,14 @@ def check(path: Path, summary: Any) -> None:
 
 
 def numbers(progress: pd.DataFrame) -> pd.DataFrame:
-    """A log as numbers, what is not finite left empty.
+    """A log as numbers. What is not a finite number, such as a text that was logged, is left empty.
 
-    :raises ValueError: if it has no rows, no updates, or text in place of a number
+    :raises ValueError: if it has no rows, no updates, or text in place of an update
     """
     if progress.empty or UPDATE not in progress:
         raise ValueError(f"there is no row of {UPDATE} in it")
+    pd.to_numeric(progress[UPDATE])
     texts = progress.select_dtypes(exclude="number").columns
     if len(texts):
-        progress[texts] = progress[texts].apply(pd.to_numeric)
+        progress[texts] = progress[texts].apply(pd.to_numeric, errors="coerce")
     return progress.where(np.isfinite(progress))
