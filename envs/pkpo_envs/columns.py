@@ -23,6 +23,11 @@ from pkpo_envs.seeded_problems import SeededProblems
 
 VECTORIZATIONS = ("native", "sync", "async")
 
+NO_SINGLE_ENV = (
+    "it is registered with a vector entry point only, and there is no single env to put in "
+    "columns: register an entry_point too"
+)
+
 #: makes a wrapped env of an env
 EnvWrapper = Callable[[gymnasium.Env], gymnasium.Env]
 
@@ -86,12 +91,6 @@ def make_columns(
     return EnvColumns([maker] * num_envs, processes=vectorization == "async")
 
 
-NO_SINGLE_ENV = (
-    "it is registered with a vector entry point only, and there is no single env to put in "
-    "columns: register an entry_point too"
-)
-
-
 def make_column(
     spec: EnvSpec,
     env_kwargs: dict[str, Any],
@@ -135,7 +134,7 @@ def find_spec(env_id: str) -> EnvSpec:
 
     :param env_id: may have the module to import before a colon, and may lack a version
     """
-    return _find_spec(env_id)
+    return _find_spec(env_id)  # private, but nothing public gives these warnings without an env
 
 
 def check_wrappers(wrappers: Sequence[EnvWrapper]) -> None:

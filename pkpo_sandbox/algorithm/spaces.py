@@ -70,8 +70,8 @@ def _check_space(role: str, space: spaces.Space, allowed: tuple[type, ...]) -> N
     if not isinstance(space, allowed):
         names = ", ".join(kind.__name__ for kind in allowed)
         raise ValueError(
-            f"the {role} {space} is not supported: use one of {names}, "
-            "or a Gymnasium wrapper that turns it into one"
+            f"the {role} {space} is not supported: use one of {names}, or a Gymnasium wrapper that "
+            "turns it into one (wrappers of make_group_env, env.wrappers of pkpo-train)"
         )
     if np.any(getattr(space, "start", 0) != 0):
         raise ValueError(
