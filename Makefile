@@ -3,6 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
+ZOO := $(VENV)/.installed-zoo
 
 # How many experiments make reproduce trains at a time.
 JOBS ?= 2
@@ -36,7 +37,7 @@ $(EXPERIMENTS:%=train-%): train-%: $(STAMP)
 $(LANGUAGE:%=train-%): train-%: $(DEV)
 	$(BIN)/pkpo-gemma2 experiment=$* hydra/launcher=joblib
 
-test: check  ## lint, types and every test, those of the language model included
+test: check $(ZOO)  ## lint, types and every test, those of the language model included
 	$(BIN)/pytest -n 2
 
 check: $(DEV)
@@ -66,4 +67,8 @@ $(STAMP): pyproject.toml constraints.txt
 
 $(DEV): $(STAMP)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,gemma2]'
+	touch $@
+
+$(ZOO): $(DEV)  # RL Zoo needs another Optuna than Hydra's plugin, and is used by one test
+	$(BIN)/python tests/citizenship/zoo_env.py
 	touch $@

@@ -10,7 +10,7 @@ LENGTH = 3  # steps of an episode
 
 
 class Kit(gymnasium.Env):
-    """Episodes of three steps; the second, the fourth, ... of an env are truncated.
+    """Episodes of three steps, or as told; the second, the fourth, ... of an env are truncated.
 
     It observes (episode, step), pays the number of the action, and keeps the seed and the options
     of its latest reset.
@@ -22,9 +22,7 @@ class Kit(gymnasium.Env):
 
     def __init__(self, render_mode: str | None = None) -> None:
         self.render_mode = render_mode
-        self.label = "kit"
-        self.episode = self.steps = 0
-        self.given: dict[str, Any] = {}
+        self.start_over()
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -34,7 +32,7 @@ class Kit(gymnasium.Env):
 
     def step(self, action):
         self.steps += 1
-        ended = self.steps == LENGTH
+        ended = self.steps == self.length
         cut = self.episode % 2 == 0
         info = {"steps": self.steps, "where": {"episode": self.episode}}
         return self._observe(), float(action), ended and not cut, ended and cut, info
@@ -45,9 +43,11 @@ class Kit(gymnasium.Env):
     def describe(self, *words: str, end: str = ".") -> str:
         return " ".join([self.label, *words]) + end
 
-    def start_over(self) -> None:
-        """As new, but for the attributes that were added."""
-        self.label, self.episode, self.steps, self.given = "kit", 0, 0, {}
+    def start_over(self, length: int = LENGTH) -> None:
+        """As new, but for the attributes that were added, and of another length if told so."""
+        self.label, self.length = "kit", length
+        self.episode = self.steps = 0
+        self.given: dict[str, Any] = {}
 
     def _observe(self) -> np.ndarray:
         return np.array([self.episode, self.steps], np.float32)

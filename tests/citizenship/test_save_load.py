@@ -126,6 +126,20 @@ def test_attributes_are_left_out_and_taken_in_by_name(tmp_path):
     assert loaded.get_parameters().keys() == kept
 
 
+def test_a_model_is_loaded_as_rl_zoo_loads_it(tmp_path):
+    """Without the schedules, which it needs for training only: a rate and a clip range of 0."""
+    for number, settings in enumerate(({}, {"clip_range": 0.2, "n_epochs": 2})):
+        model = small(cartpole(), learning_rate=LinearSchedule(1e-2, 1e-3, 1.0), **settings)
+        model.learn(100).save(tmp_path / str(number))
+        replaced = {"learning_rate": 0.0, "lr_schedule": lambda _: 0.0, "clip_range": lambda _: 0.0}
+        for env in (None, cartpole(1, seed=5)):
+            loaded = PKPO.load(
+                tmp_path / str(number), env=env, custom_objects=replaced, device="cpu", seed=3
+            )
+            assert same(parameters(loaded.policy), parameters(model.policy))
+            assert predictions(loaded, True) == predictions(model, True)
+
+
 # Going on
 
 

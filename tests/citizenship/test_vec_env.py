@@ -8,12 +8,14 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
+from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack, VecNormalize
 
 from pkpo_sandbox.algorithm.groups import GroupVecEnv, group_env, make_group_env
 
+from .conftest import parameters, same
 from .kit import ID, LENGTH, Kit, Tagged
 
 COLUMNS = 3
@@ -183,6 +185,21 @@ def test_steps_are_those_of_sb3(by_step, columns):
         return rows
 
     assert played(columns) == played(dummy())
+
+
+@pytest.mark.parametrize("algorithm", [A2C, PPO])
+def test_other_algorithms_of_sb3_learn_the_same_from_columns(algorithm, columns):
+    """From episodes of two, three and four steps: nothing is idle and nothing is cut off."""
+    learned = []
+    for env in (columns, dummy()):
+        for column, length in enumerate((2, 3, 4)):
+            env.env_method("start_over", length, indices=column)
+        settings = {"n_steps": 10, "policy_kwargs": {"net_arch": [8]}, "seed": 0, "device": "cpu"}
+        if algorithm is PPO:
+            settings |= {"batch_size": 15, "n_epochs": 2}
+        model = algorithm("MlpPolicy", env, **settings).learn(60)
+        learned.append(parameters(model.policy))
+    assert same(*learned)
 
 
 def test_what_a_step_gave_stays_as_it_was(columns):
