@@ -87,8 +87,8 @@ class PretrainedGemma2:
 
     :param path: "google/gemma-2-2b-it", or a folder with config, weights and tokenizer
     :param dtype: of the weights: "float32" (trained under bf16 autocast) or "bfloat16"
-    :param attn_implementation: None for eager; "flash_attention_2" and "flex_attention" are faster;
-        Gemma-2's soft-capped attention does not work with "sdpa"
+    :param attn_implementation: None for eager, "flash_attention_2" or "flex_attention"; the guide
+        says what was tried. Gemma-2's soft-capped attention does not work with "sdpa"
     :param lora: arguments of ``peft.LoraConfig``, None to train all weights
     :param revision: of the hub's repository
     """
