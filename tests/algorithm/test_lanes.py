@@ -233,7 +233,7 @@ def test_a_lane_has_the_same_bytes_alone_in_any_company_and_at_any_place(policy,
             assert same(result, together[number]), number
 
 
-@pytest.mark.parametrize("memory", [1, 60_000])
+@pytest.mark.parametrize("memory", [1, 300_000])
 def test_how_much_memory_a_batch_may_take_changes_no_byte(memory):
     lanes = some_lanes(9)
     results = [Lanes(BANDIT, lanes, memory=m).learn(256 * 4, 2) for m in (memory, None)]
@@ -251,6 +251,16 @@ def test_the_number_of_threads_changes_no_byte_and_is_left_as_it_was():
     finally:
         torch.set_num_threads(threads)
     assert all(same(*pair) for pair in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize(("env", "steps"), [(BANDIT, 1), (DIGIT_SUM, 3)])
+def test_a_batch_has_as_many_lanes_as_its_memory_holds(env, steps):
+    # Weights, gradient and moments are 16 bytes a weight: a lane of the bandit has 9,000 or so.
+    sizes = []
+    engine = Lanes(env, some_lanes(4), memory=2**19 * steps**2)
+    engine.learn(256 * steps, watch=lambda batch: sizes.append(batch.n_lanes))
+    assert max(sizes) == (4 if env == BANDIT else 3)
+    assert sum(sizes) == 4 * steps
 
 
 def test_more_lanes_than_the_cores_of_a_large_machine_have_the_same_bytes():

@@ -116,7 +116,10 @@ class Lanes:
             terms = lane.clip_range is None, callable(lane.ent_coef) or lane.ent_coef != 0
             kinds.setdefault((first_rows[world], *terms), []).append(number)
         for numbers in kinds.values():
-            size = max(1, self.memory // self._batch(numbers[:1]).bytes_per_lane)
+            probe = self._batch(numbers[:1])
+            if not probe.worlds.one_step:  # how many they have shows when they are played
+                probe.iterate(1)
+            size = max(1, self.memory // probe.bytes_per_lane)
             for start in range(0, len(numbers), size):
                 yield numbers[start : start + size]
 

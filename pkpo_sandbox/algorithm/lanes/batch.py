@@ -110,11 +110,11 @@ class LaneBatch:
 
     @property
     def bytes_per_lane(self) -> int:
-        """About what a lane takes in tensors: weights, gradient, Adam's moments; an iteration."""
-        numbers = 4 * self.weights.flat.numel() // self.n_lanes
-        rows = self.worlds.first_rows if self.worlds.one_step else self.attempts
+        """About what a lane's tensors take: weights, gradient, moments; an iteration as played."""
         widths = self.network.widths
-        numbers += rows * (2 * sum(widths) + 6 * widths[-1]) + 16 * self.attempts
+        rows = [work.outputs.shape[1] for work in self._passes] or [self.worlds.first_rows]
+        numbers = 4 * self.weights.flat.numel() // self.weights.n_lanes
+        numbers += sum(rows) * (2 * sum(widths) + 6 * widths[-1]) + 16 * self.attempts * len(rows)
         return 4 * numbers
 
     @property
