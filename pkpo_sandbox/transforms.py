@@ -102,10 +102,10 @@ def pkpo(rewards: Tensor, k: int, baseline: str = "loo_minus_one") -> Tensor:
         loo_minus_one   s_i^(loo−1)    = (1/C(n,k)) Σ_I (max_I g − max_{I∖i} g)        eqs 33-34
 
     `none` is unbiased (Theorem 4), and no baseline changes the mean. The paper measures the least
-    variance for `loo_minus_one` and recommends it. Do not centre or scale the weights afterwards: that makes them biased. At
-    k = 1 the baseline of `loo_minus_one` is a maximum over the empty set. There the weights are
-    those of `rloo`, also unbiased, so a schedule can anneal k to 1. Adding b to all rewards adds
-    bk/n, −bk/(n(n−1)) and 0 to the weights.
+    variance for `loo_minus_one` and recommends it. Do not centre or scale the weights afterwards:
+    that makes them biased. At k = 1 the baseline of `loo_minus_one` is a maximum over the empty
+    set. There the weights are those of `rloo`, also unbiased, so a schedule can anneal k to 1.
+    Adding b to all rewards adds bk/n, −bk/(n(n−1)) and 0 to the weights.
 
     The gap identity: for the attempt of rank i and k ≥ 2,
 

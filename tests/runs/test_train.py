@@ -325,7 +325,7 @@ def test_an_objective_and_a_callback_of_ones_own_need_no_change_here(
     assert (summary["final"]["train/scale"], summary["final"]["mine/calls"]) == (0.5, 2)
     assert "train/k" not in summary["final"]
     for more in ("objective.k=8", "objective=pkpo", "schedule=step"):
-        with pytest.raises(HydraException, match="centred does not take the arguments .*'k'"):
+        with pytest.raises(HydraException, match=r"centred does not take the arguments .*'k'"):
             train_here(SHORT, *overrides, more)
 
 
