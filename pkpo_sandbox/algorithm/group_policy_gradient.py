@@ -14,10 +14,11 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
-from stable_baselines3.common.utils import obs_as_tensor, safe_mean
+from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 
 from pkpo_sandbox.algorithm import update
+from pkpo_sandbox.algorithm.gradients import backward
 from pkpo_sandbox.algorithm.groups import check_groups, group_env, make_group_env
 from pkpo_sandbox.algorithm.infos import ColumnInfos, monitored
 from pkpo_sandbox.algorithm.playing import GroupPlay
@@ -26,22 +27,18 @@ from pkpo_sandbox.algorithm.policies import (
     CnnActorPolicy,
     MultiInputActorPolicy,
     act,
-    score,
     warn_of_training_mode,
 )
 from pkpo_sandbox.algorithm.rollouts import Recorder, Rollout
-from pkpo_sandbox.algorithm.settings import SCHEDULED, check_settings, value_of
+from pkpo_sandbox.algorithm.settings import CHECKED, check_settings, value_of
 from pkpo_sandbox.algorithm.spaces import check_spaces, env_actions
 from pkpo_sandbox.algorithm.statistics import rollout_statistics
-from pkpo_sandbox.algorithm.streams import stream_seed
+from pkpo_sandbox.algorithm.streams import continued_seed
 from pkpo_sandbox.schedules import Objective, numbers_of
 from pkpo_sandbox.transforms import rloo
 
 GroupTransform = Callable[..., torch.Tensor]
 SelfGroupPolicyGradient = TypeVar("SelfGroupPolicyGradient", bound="GroupPolicyGradient")
-
-#: rows of a long iteration that are differentiated at a time, so that memory stays bounded
-ROWS_AT_ONCE = 4096
 
 
 class GroupPolicyGradient(BaseAlgorithm):
@@ -60,9 +57,12 @@ class GroupPolicyGradient(BaseAlgorithm):
     scale moves while a group is played, if not in one wave of one-step episodes, so that weights
     are biased until it has settled (``norm_reward=False`` leaves rewards alone).
 
-    Inherits from SB3's ``BaseAlgorithm`` and implements ``_setup_model`` and ``learn``;
-    overrides ``_wrap_env``, ``load``, ``set_env`` and ``_setup_learn`` (groups), ``dump_logs``,
-    ``_excluded_save_params`` and ``_get_torch_save_params`` (the optimizer's state).
+    The policy stays in evaluation mode: dropout drops nothing, and the running statistics of
+    BatchNorm stay as they are, of which it warns. Use LayerNorm, and VecNormalize for observations.
+
+    Inherits from SB3's ``BaseAlgorithm`` and implements ``_setup_model`` and ``learn``; overrides
+    ``_wrap_env``, ``load``, ``set_env``, ``set_random_seed`` and ``_setup_learn`` (groups),
+    ``dump_logs``, ``_excluded_save_params`` and ``_get_torch_save_params`` (the optimizer's state).
 
     :param policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy", or a subclass of SB3's
         ``ActorCriticPolicy`` (whose critic, if it has one, is left alone)
@@ -156,19 +156,13 @@ class GroupPolicyGradient(BaseAlgorithm):
 
     def _setup_model(self) -> None:
         check_groups(self.n_groups, self.group_size)
-        check_settings(
-            n_epochs=self.n_epochs,
-            gamma=self.gamma,
-            max_grad_norm=self.max_grad_norm,
-            policy_kwargs=self.policy_kwargs,
-            **{name: getattr(self, name) for name in SCHEDULED},
-        )
+        check_settings(**{name: getattr(self, name) for name in CHECKED})
         self.objective.check(self.group_size)
         self._play: GroupPlay | None = None
         if self.env is not None:
             self._play = GroupPlay(self.env, self.n_groups, self.group_size)
         self._setup_lr_schedule()
-        self.set_random_seed(self._seed_from_here())
+        self.set_random_seed(continued_seed(self.seed, self._n_updates))
         iterations = max(1, self._stats_window_size // self.n_groups)
         self._window: deque[tuple[torch.Tensor, np.ndarray]] = deque(maxlen=iterations)
         self.policy = self.policy_class(  # type: ignore[assignment]
@@ -186,29 +180,10 @@ class GroupPolicyGradient(BaseAlgorithm):
         """The clip_range or ent_coef of this moment."""
         return value_of(name, getattr(self, name), self._current_progress_remaining)
 
-    # Seeds
-
-    def _seed_from_here(self, fresh: bool = False) -> int | None:
-        """The seed; of a model that has been trained, a new one after each update.
-
-        Seeded alike again, a model would replay the problems, and the noise, that it has trained
-        on.
-
-        :param fresh: make one up where there is none
-        """
-        if self.seed is None:
-            return int(np.random.SeedSequence().generate_state(1)[0]) if fresh else None
-        if self._n_updates == 0:
-            return self.seed
-        # learn() may count timesteps anew. It never counts updates anew.
-        return stream_seed(self.seed, "continuation", self._n_updates)
-
     def set_random_seed(self, seed: int | None = None) -> None:
         super().set_random_seed(seed)
         if self._play is not None and seed is not None:
             self._play.seed(seed)
-
-    # The env
 
     @staticmethod
     def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
@@ -224,7 +199,7 @@ class GroupPolicyGradient(BaseAlgorithm):
         model = super().load(path, None, *args, **kwargs)
         model.n_envs = model.n_groups * model.group_size
         model.set_env(env)
-        model.set_random_seed(model._seed_from_here())
+        model.set_random_seed(continued_seed(model.seed, model._n_updates))
         return model
 
     def set_env(self, env: GymEnv | str, force_reset: bool = True) -> None:
@@ -235,15 +210,13 @@ class GroupPolicyGradient(BaseAlgorithm):
         super().set_env(env, force_reset)
         self._play = play
 
-    # Training
-
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
         # 1. start another iteration: the env may stand anywhere in the last one
         self._last_obs = None
         if self._play is not None:
             if self._play.disturbed:
                 # An evaluation reseeded the env. Reseed it, or training replays the same problems.
-                self._play.seed(self._seed_from_here(fresh=True))
+                self._play.seed(continued_seed(self.seed, self._n_updates, fresh=True))
             self._play.ask()
         prepared = super()._setup_learn(*args, **kwargs)
         assert self._play is not None  # SB3 has asked for an env
@@ -354,7 +327,9 @@ class GroupPolicyGradient(BaseAlgorithm):
         for _ in range(self.n_epochs):
             # 2. the gradient of the loss
             optimizer.zero_grad()
-            loss, entropy = self._backward(rollout, weights, ent_coef, clip_range)
+            loss, entropy = backward(
+                self.policy, rollout, weights, ent_coef, clip_range, self.ent_coef != 0
+            )
             # 3. a step along the clipped gradient
             grad_norm = update.clipped_step(optimizer, self.max_grad_norm)
             losses = {"loss": loss.item(), "entropy": entropy.item(), "grad_norm": grad_norm}
@@ -364,49 +339,13 @@ class GroupPolicyGradient(BaseAlgorithm):
         for name, value in {**losses, **numbers_of(coefficients)}.items():
             self.logger.record(f"train/{name}", value)
 
-    def _backward(
-        self,
-        rollout: Rollout,
-        weights: torch.Tensor,
-        ent_coef: float,
-        clip_range: float | None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Add the loss's gradient to the parameters'. -> the loss and the mean entropy."""
-        n_rows = len(rollout.attempts)
-        loss, entropy = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        acted = rollout.log_prob.requires_grad  # by this policy, just now
-        for part in [rollout] if acted else rollout.parts(ROWS_AT_ONCE):
-            log_prob, part_entropy = part.log_prob, part.entropy
-            if not acted:
-                distribution = self.policy.get_distribution(part.observations)
-                log_prob, part_entropy = score(distribution, part.actions, self.ent_coef != 0)
-            row_weights = update.row_weights(weights.to(log_prob), part.attempts)
-            part_loss, part_entropy = update.loss(
-                log_prob,
-                part_entropy,
-                row_weights,
-                n_groups=self.n_groups,
-                n_rows=n_rows,
-                ent_coef=ent_coef,
-                old_log_prob=part.log_prob,
-                clip_range=clip_range,
-            )
-            part_loss.backward()
-            loss, entropy = loss + part_loss.detach(), entropy + part_entropy.detach()
-        return loss, entropy
-
-    # The log
-
     def dump_logs(self, iteration: int = 0) -> None:
         """Write a row of the log; the rollout statistics are those of the last groups."""
         elapsed = max((time.time_ns() - self.start_time) / 1e9, sys.float_info.epsilon)
         fps = int((self.num_timesteps - self._num_timesteps_at_start) / elapsed)
-        statistics = rollout_statistics(self._window)
-        if self.ep_info_buffer:  # a Monitor saw the rewards before any normalisation
-            statistics["ep_rew_mean"] = safe_mean([info["r"] for info in self.ep_info_buffer])
-            statistics["ep_len_mean"] = safe_mean([info["l"] for info in self.ep_info_buffer])
-        if self.ep_success_buffer:
-            statistics["success_rate"] = safe_mean(self.ep_success_buffer)
+        statistics = rollout_statistics(
+            self._window, self.ep_info_buffer or (), self.ep_success_buffer or ()
+        )
         if iteration > 0:
             self.logger.record("time/iterations", iteration, exclude="tensorboard")
         self.logger.record("time/fps", fps)
@@ -416,13 +355,11 @@ class GroupPolicyGradient(BaseAlgorithm):
             self.logger.record(f"rollout/{name}", value)
         self.logger.dump(step=self.num_timesteps)
 
-    # What is saved
-
     def training_state(self) -> dict[str, Any]:
         """All that decides how training goes on, between two iterations, but for the env's state.
 
-        :return: the policy's and the optimizer's state, counters, and what is logged of the last
-            iterations: tensors, arrays, numbers and containers of them
+        :return: the policy's and the optimizer's state, counters, and what the log needs of the
+            last iterations: tensors, arrays, numbers and containers of them
         """
         return {
             "policy": self.policy.state_dict(),

@@ -1,16 +1,16 @@
 """Pass@K Policy Optimization as a Stable-Baselines3 algorithm (arXiv 2505.15201)."""
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Self, Unpack
 
 import gymnasium
-import torch
 from gymnasium.vector import VectorEnv
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.type_aliases import MaybeCallback, Schedule
+from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from pkpo_sandbox.algorithm.group_policy_gradient import GroupPolicyGradient
+from pkpo_sandbox.algorithm.settings import Settings
 from pkpo_sandbox.schedules import Objective
 from pkpo_sandbox.transforms import pkpo
 
@@ -27,6 +27,9 @@ class PKPO(GroupPolicyGradient):
         :mod:`pkpo_sandbox.schedules` do
     :param baseline: "loo_minus_one" (the paper's recommendation; at k=1 it is RLOO), "loo"
         (k < group_size) or "none"
+    :param settings: ``learning_rate``, ``gamma``, ``n_epochs``, ``clip_range``, ``ent_coef``,
+        ``max_grad_norm``, ``policy_kwargs``, ``stats_window_size``, ``tensorboard_log``,
+        ``verbose``, ``seed`` and ``device``, as :class:`GroupPolicyGradient` takes them
     """
 
     def __init__(
@@ -37,41 +40,12 @@ class PKPO(GroupPolicyGradient):
         group_size: int = 16,
         n_groups: int = 16,
         baseline: str = "loo_minus_one",
-        learning_rate: float | Schedule = 3e-3,
-        gamma: float = 1.0,
-        n_epochs: int = 1,
-        clip_range: float | Schedule | None = None,
-        ent_coef: float | Schedule = 0.0,
-        max_grad_norm: float = 0.5,
-        policy_kwargs: dict[str, Any] | None = None,
-        stats_window_size: int = 100,
-        tensorboard_log: str | None = None,
-        verbose: int = 0,
-        seed: int | None = None,
-        device: torch.device | str = "auto",
-        _init_setup_model: bool = True,
+        **settings: Unpack[Settings],
     ) -> None:
         self.k = k
         self.baseline = baseline
         super().__init__(
-            policy,
-            env,
-            transform=pkpo,
-            group_size=group_size,
-            n_groups=n_groups,
-            learning_rate=learning_rate,
-            gamma=gamma,
-            n_epochs=n_epochs,
-            clip_range=clip_range,
-            ent_coef=ent_coef,
-            max_grad_norm=max_grad_norm,
-            policy_kwargs=policy_kwargs,
-            stats_window_size=stats_window_size,
-            tensorboard_log=tensorboard_log,
-            verbose=verbose,
-            seed=seed,
-            device=device,
-            _init_setup_model=_init_setup_model,
+            policy, env, transform=pkpo, group_size=group_size, n_groups=n_groups, **settings
         )
 
     @property

@@ -12,6 +12,8 @@ LARGEST_FLOAT32 = torch.finfo(torch.float32).max  #: what the networks compute i
 
 SCHEDULED = ("learning_rate", "clip_range", "ent_coef")
 
+CHECKED = (*SCHEDULED, "n_epochs", "gamma", "max_grad_norm", "policy_kwargs")  #: check_settings'
+
 
 class Settings(TypedDict, total=False):
     """What every algorithm here takes beside its objective and its groups.

@@ -39,3 +39,17 @@ def stream(seed: int, purpose: Purpose, number: int = 0) -> np.random.SeedSequen
 def stream_seed(seed: int, purpose: Purpose, number: int = 0) -> int:
     """The first number of :func:`stream`, 0 to 2**32 - 1, for what takes an integer seed."""
     return int(stream(seed, purpose, number).generate_state(1)[0])
+
+
+def continued_seed(seed: int | None, n_updates: int, fresh: bool = False) -> int | None:
+    """The seed of a model that has been trained for so many updates.
+
+    Seeded as at first, it would replay the problems and the noise that it has trained on. Updates
+    count, for ``learn`` may count timesteps anew.
+
+    :param seed: of the model, None for none
+    :param fresh: make a seed up where there is none
+    """
+    if seed is None:
+        return int(np.random.SeedSequence().generate_state(1)[0]) if fresh else None
+    return stream_seed(seed, "continuation", n_updates) if n_updates > 0 else seed

@@ -29,16 +29,17 @@ from stable_baselines3.common.vec_env import (
 from pkpo_envs.columns import make_world
 from pkpo_sandbox.algorithm.groups import check_groups, make_group_env
 from pkpo_sandbox.algorithm.playing import EpisodeReturns, count_problems
+from pkpo_sandbox.algorithm.statistics import group_statistics
 from pkpo_sandbox.algorithm.streams import stream_seed
 from pkpo_sandbox.metrics.evaluation import evaluate_groups, gpus
 from pkpo_sandbox.metrics.exact import (
     distribution_parameters,
     exact_solution,
-    policy_entropy,
+    exact_statistics,
     problem_observations,
     refuse_without_distribution,
 )
-from pkpo_sandbox.transforms import max_at_k, powers_of_two
+from pkpo_sandbox.transforms import powers_of_two
 
 
 class GroupEvalCallback(BaseCallback):
@@ -117,10 +118,8 @@ class GroupEvalCallback(BaseCallback):
                 deterministic=self.deterministic,
                 seed=stream_seed(self.seed, "evaluation", self.num_timesteps),
             )
-            self.logger.record("eval/ep_rew_mean", self.last_returns.mean().item())
-            for k in self.ks:
-                estimate = max_at_k(self.last_returns, k).mean().item()
-                self.logger.record(f"eval/max_at_{k}", estimate)
+            for name, value in group_statistics(self.last_returns, self.ks).items():
+                self.logger.record(f"eval/{name}", value.item())
         return True
 
 
@@ -249,12 +248,8 @@ class ExactCallback(BaseCallback):
     def _on_step(self) -> bool:
         if self.n_calls % self.eval_freq == 0:
             parameters = distribution_parameters(self.model, self._observations)
-            self.logger.record("exact/entropy", policy_entropy(parameters))
-            for k in self.ks:
-                for name, value in self._exact(k, **parameters).items():
-                    if name.startswith("max_at_k") and isinstance(value, float):
-                        key = name.replace("max_at_k", f"max_at_{k}", 1)
-                        self.logger.record(f"exact/{key}", value)
+            for name, value in exact_statistics(self._exact, self.ks, parameters).items():
+                self.logger.record(f"exact/{name}", value)
         return True
 
 

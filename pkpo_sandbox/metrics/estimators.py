@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pkpo_envs.cliff_1d import Cliff1DEnv
 from pkpo_sandbox.transforms import pkpo
@@ -54,23 +55,27 @@ def gradient_variance(
         for k, baseline in cases:
             weights = pkpo(rewards, k, baseline)
             estimates[k, baseline].append((weights * scores).sum(-1).numpy())
-    rows = []
-    for (k, baseline), parts in estimates.items():
-        sample = np.concatenate(parts)
-        variance = float(sample.var(ddof=1))
-        rows.append(
-            {
-                "theta": theta,
-                "n": group_size,
-                "k": k,
-                "baseline": baseline,
-                "mean": float(sample.mean()),
-                "standard_error": (variance / len(sample)) ** 0.5,
-                "variance": variance,
-                "true_gradient": world.max_at_k_gradient(theta, k, std),
-            }
-        )
-    return rows
+    return [
+        {
+            "theta": theta,
+            "n": group_size,
+            "k": k,
+            "baseline": baseline,
+            **moments(np.concatenate(parts)),
+            "true_gradient": world.max_at_k_gradient(theta, k, std),
+        }
+        for (k, baseline), parts in estimates.items()
+    ]
+
+
+def moments(sample: NDArray[np.float64]) -> dict[str, float]:
+    """The mean of a sample, its standard error, and the variance of one draw."""
+    variance = float(sample.var(ddof=1))
+    return {
+        "mean": float(sample.mean()),
+        "standard_error": (variance / len(sample)) ** 0.5,
+        "variance": variance,
+    }
 
 
 def sample_weights(

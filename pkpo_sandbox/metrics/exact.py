@@ -54,6 +54,26 @@ def policy_entropy(parameters: dict[str, NDArray[np.float64]]) -> float:
     return float(entropies.mean())
 
 
+def exact_statistics(
+    exact: Callable[..., dict[str, Any]],
+    ks: Sequence[int],
+    parameters: dict[str, NDArray[np.float64]],
+) -> dict[str, float]:
+    """What is logged of a policy's exact values.
+
+    :param exact: the world's method, see :func:`exact_solution`
+    :param parameters: what :func:`policy_parameters` gives
+    :return: ``entropy`` in nats, ``max_at_{k}``, and each other float of ``exact(k, ...)`` whose
+        name starts with max_at_k (max_at_k_hard is ``max_at_{k}_hard``)
+    """
+    statistics = {"entropy": policy_entropy(parameters)}
+    for k in ks:
+        for name, value in exact(k, **parameters).items():
+            if name.startswith("max_at_k") and isinstance(value, float):
+                statistics[name.replace("max_at_k", f"max_at_{k}", 1)] = value
+    return statistics
+
+
 def exact_solution(world: gymnasium.Env) -> Callable[..., dict[str, Any]]:
     """The world's method ``exact``.
 

@@ -31,7 +31,8 @@ from pkpo_envs.bandit import BanditEnv, BanditVectorEnv
 from pkpo_envs.problem_env import ProblemEnv
 from pkpo_envs.problem_set import ProblemSetEnv
 from pkpo_envs.problem_vector_env import ProblemVectorEnv
-from pkpo_sandbox.algorithm import group_policy_gradient as algorithm
+from pkpo_sandbox.algorithm import gradients
+from pkpo_sandbox.algorithm.gradients import backward
 from pkpo_sandbox.algorithm.group_policy_gradient import GroupPolicyGradient
 from pkpo_sandbox.algorithm.groups import GroupVecEnv, group_env, make_group_env
 from pkpo_sandbox.algorithm.pkpo import PKPO
@@ -201,7 +202,7 @@ def expected_gradient(model: PKPO) -> torch.Tensor:
             rollout = rollout._replace(log_prob=rollout.log_prob.detach())
         model.policy.optimizer.zero_grad()
         weights = model.objective.weights(rollout.returns, 1.0)
-        model._backward(rollout, weights, 0.0, model.clip_range)
+        backward(model.policy, rollout, weights, clip_range=model.clip_range)
         total -= probability * bias.grad
         mass += probability
     assert mass == pytest.approx(1, abs=1e-12)
@@ -307,7 +308,7 @@ def test_an_update_on_real_episodes_follows_the_written_loss(n_columns, clip_ran
 @pytest.mark.parametrize("ent_coef", [0.0, 0.3])
 def test_rows_may_be_differentiated_a_few_at_a_time(monkeypatch, settings, ent_coef):
     def trained(rows_at_once: int) -> tuple[dict[str, torch.Tensor], dict]:
-        monkeypatch.setattr(algorithm, "ROWS_AT_ONCE", rows_at_once)
+        monkeypatch.setattr(gradients, "ROWS_AT_ONCE", rows_at_once)
         env = GroupVecEnv(DigitsVector(6, autoreset_mode=DISABLED))
         model = bandit(env, learning_rate=0.1, ent_coef=ent_coef, policy_kwargs=SGD, **settings)
         row = logged(model, 1)[-1]

@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.envs import FakeImageEnv, SimpleMultiObsEnv
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureCNN
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor, NatureCNN
 from torch import nn
 
 from pkpo_sandbox.algorithm.groups import make_group_env
@@ -456,3 +456,36 @@ def test_spaces_that_sb3_would_take_for_others_are_refused(observations, actions
     with pytest.raises(ValueError, match=message):
         check_spaces(observations, actions)
     check_spaces(spaces.MultiBinary([2, 2]), DISCRETE)
+
+
+# Layers that behave differently in training mode
+
+
+@pytest.mark.parametrize(
+    ("layer", "named"),
+    [
+        (nn.BatchNorm1d(4), "BatchNorm1d"),
+        (nn.Dropout(0.1), "Dropout"),
+        (nn.Dropout(0.0), None),
+        (nn.BatchNorm1d(4, track_running_stats=False), None),
+        (nn.LayerNorm(4), None),
+    ],
+)
+def test_a_layer_that_training_mode_would_change_is_warned_of(layer, named):
+    class Extractor(FlattenExtractor):
+        def __init__(self, space):
+            super().__init__(space)
+            self.layer = layer
+
+        def forward(self, observations):
+            return self.layer(super().forward(observations))
+
+    def make() -> PKPO:
+        kwargs = {"features_extractor_class": Extractor}
+        return PKPO("MlpPolicy", "CartPole-v1", 2, group_size=2, n_groups=1, policy_kwargs=kwargs)
+
+    if named is None:
+        make()
+    else:
+        with pytest.warns(UserWarning, match=f"the policy has {named}, and stays in evaluation"):
+            make()
