@@ -4,7 +4,7 @@ Importing this module loads neither torch nor Stable-Baselines3.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -121,8 +121,12 @@ def objective_of(objective: Mapping[str, Any]) -> tuple[Callable[..., Any], dict
     return transform, instantiate(coefficients, _convert_="all")
 
 
-def callbacks(config: TrainConfig) -> "list[BaseCallback]":
-    """The metrics that a config asks for, and the user's own callbacks."""
+def callbacks(config: TrainConfig, given: Sequence[str] = ()) -> "list[BaseCallback]":
+    """The metrics that a config asks for, and the user's own callbacks.
+
+    :param given: keys that the user set, and did not leave at their defaults
+    :raises ValueError: if what such a key asks for cannot be measured
+    """
     from pkpo_envs.columns import find_spec
     from pkpo_envs.conventions import has_exact_solution
     from pkpo_sandbox.metrics.callbacks import ExactCallback, GroupEvalCallback, SolveRateCallback
@@ -135,7 +139,9 @@ def callbacks(config: TrainConfig) -> "list[BaseCallback]":
         threshold = find_spec(config.env.id).reward_threshold
     if threshold is not None:
         chosen.append(SolveRateCallback(threshold))
-    if metrics.exact_ks and alone is not None and has_exact_solution(alone):
+    is_exact = alone is not None and has_exact_solution(alone)
+    refuse_unmeasured(config, given, is_exact)
+    if metrics.exact_ks and alone is not None and is_exact:
         chosen.append(ExactCallback(alone, metrics.exact_ks, metrics.eval_freq))
     own = own_callbacks(config.callbacks)
     if metrics.eval_groups > 0:
@@ -148,6 +154,23 @@ def callbacks(config: TrainConfig) -> "list[BaseCallback]":
             )
         )
     return [*chosen, *own]
+
+
+def refuse_unmeasured(config: TrainConfig, given: Sequence[str], is_exact: bool) -> None:
+    """Raise a ValueError for a metric that the user asks for, and that would not be measured."""
+    metrics = config.metrics
+    if "metrics.exact_ks" in given and metrics.exact_ks and not is_exact:
+        raise ValueError(
+            f"metrics.exact_ks={metrics.exact_ks} would change nothing: {config.env.id} has no "
+            "exact values here (of episodes that a time limit cuts short there are none). Leave it "
+            "out, or estimate max@k by metrics.eval_groups=64"
+        )
+    measured = metrics.eval_groups > 0 or (is_exact and metrics.exact_ks)
+    if "metrics.eval_freq" in given and not measured:
+        raise ValueError(
+            f"metrics.eval_freq={metrics.eval_freq} would change nothing, for nothing is measured "
+            "in that rhythm: leave it out, or give metrics.eval_groups=64 to estimate max@k"
+        )
 
 
 def own_callbacks(named: dict[str, Any]) -> "list[BaseCallback]":

@@ -31,7 +31,7 @@ from pkpo_sandbox.runs.folder import (
     write_failure,
     write_summary,
 )
-from pkpo_sandbox.runs.layers import settled, written
+from pkpo_sandbox.runs.layers import refuse_losses, settled, written
 from pkpo_sandbox.runs.locks import is_main_process, taken
 from pkpo_sandbox.runs.naming import run_name
 from pkpo_sandbox.runs.values import plain, restored
@@ -72,6 +72,7 @@ def perform(config: Any, app: App, folder: str | Path | None = None) -> float | 
     overrides = [] if hydra is None else written(hydra)
     with failures_noted(place, config, overrides):
         if hydra is not None:
+            refuse_losses(config, hydra)
             config = settled(config, hydra)
         with readable(Exception):  # what goes wrong here is in what the user wrote
             settings = checked(config, app.schema, app.command)

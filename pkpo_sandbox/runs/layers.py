@@ -12,12 +12,20 @@ from typing import Any, Literal
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.defaults_list import Overrides, _create_defaults_list
-from hydra.core.default_element import DefaultsTreeNode, GroupDefault, ResultDefault
+from hydra.core.default_element import (
+    DefaultsTreeNode,
+    GroupDefault,
+    InputDefault,
+    ResultDefault,
+)
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
-from pkpo_sandbox.runs.config import UnusableConfigError
+from pkpo_sandbox.runs.config import NOT_IN_HASH, UnusableConfigError
+from pkpo_sandbox.runs.console import say
 from pkpo_sandbox.runs.sources import AMENDED, Composition, Key, Source, dotted
 
 APPS = ("train", "gemma2")  #: the primary configs of the commands; what they choose are defaults
@@ -49,20 +57,28 @@ def written(hydra: DictConfig, kind: Literal["hydra", "task"] = "task") -> list[
     return [str(entry) for entry in entries]
 
 
-def settled(config: DictConfig, hydra: DictConfig) -> DictConfig:
-    """The config of a job, without what is not meant, if nothing that is given would be lost.
+def refuse_losses(config: DictConfig, hydra: DictConfig) -> None:
+    """Raise an error if a value or a choice that is given would not take effect.
 
-    Not meant are the arguments of a function that is a default, where the user names another
-    function: with ``objective._target_=my_module.my_function`` the ``k`` of ``pkpo``.
-
-    :raises UnusableConfigError: if a value or a choice that is given would not take effect
+    :raises UnusableConfigError: naming both that set one thing, and what to write instead
     """
     composed = composition(hydra)
     if composed is None:
-        return config
+        return
     if composed.clashes:
         raise UnusableConfigError(". ".join(dict.fromkeys(composed.clashes)))
-    if not composed.unused:
+    if config.get("measure") is not None:
+        refuse_idle(config, composed)
+
+
+def settled(config: DictConfig, hydra: DictConfig) -> DictConfig:
+    """The config of a job, without the arguments of a default that the user replaced.
+
+    With ``objective._target_=my_module.my_function`` the ``k`` and the ``baseline`` of ``pkpo``,
+    which nobody chose, are not meant for that function.
+    """
+    composed = composition(hydra)
+    if composed is None or not composed.unused:
         return config
     config = copy.deepcopy(config)
     with open_dict(config):
@@ -71,6 +87,45 @@ def settled(config: DictConfig, hydra: DictConfig) -> DictConfig:
             if node is not None and key[-1] in node:
                 del node[key[-1]]
     return config
+
+
+def refuse_idle(config: DictConfig, composed: Composition) -> None:
+    """Refuse what is given to a run that only measures, and is no part of what it measures by.
+
+    One line of a script may give all experiments a seed and a budget. So these two are not refused:
+    a line says that they change nothing.
+    """
+    idle: dict[str, Key] = {}
+    for key, leaf in composed.leaves.items():
+        given = leaf.source.explicit and (leaf.source.key or leaf.source.group)
+        if given and key[0] not in ("measure", *NOT_IN_HASH) and not feeds(config, key):
+            idle[leaf.source.text] = key
+    what = "this run measures, and trains nothing"
+    for text in [text for text, key in idle.items() if key in (("seed",), ("total_timesteps",))]:
+        say(f"{text} changes nothing: {what}")
+        del idle[text]
+    if idle:
+        raise UnusableConfigError(f"{', '.join(idle)} would change nothing: {what}. Leave it out")
+
+
+def feeds(config: DictConfig, key: Key) -> bool:
+    """Whether ``measure`` depends on a key, by interpolations."""
+    without = config.copy()
+    with open_dict(without):
+        OmegaConf.update(without, dotted(key), "???", merge=False)
+    try:
+        OmegaConf.to_container(without.measure, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException:
+        return True
+    return False
+
+
+def given_keys() -> list[str]:
+    """The keys that the command line of this job sets, none without Hydra."""
+    hydra: Any = HydraConfig.get() if HydraConfig.initialized() else None
+    composed = None if hydra is None else composition(hydra)
+    leaves = {} if composed is None else composed.leaves
+    return [dotted(key) for key, leaf in leaves.items() if leaf.source.key]
 
 
 class Choices(Overrides):
@@ -135,7 +190,7 @@ class Layers:
             if choice == chosen or group.startswith("hydra/") or not self.explicit(path):
                 continue
             by = self.choices.override_metadata[group]
-            amended = path == self.primary or self.groups.get(path) == AMENDED
+            amended = path == self.primary or self.group(path) == AMENDED
             if by.external_override and amended:
                 continue
             loser, winner = self.text(path), f"{group}={chosen}"
@@ -153,58 +208,59 @@ class Layers:
             self.text(path),
             self.explicit(path),
             self.typed(path),
-            group=self.groups.get(path),
+            group=self.group(path),
             chooses=frozenset(chooses),
             anywhere=anywhere,
         )
 
     @cached_property
-    def groups(self) -> dict[str, str]:
-        """The group of each file that is a choice, "schedule" of "schedule/step"."""
-        return {node.get_config_path(): node.get_override_key() for node, _ in self.nodes}
-
-    @cached_property
-    def parents(self) -> dict[str, str]:
-        """The file whose defaults list names a file."""
-        return {node.get_config_path(): parent for node, parent in self.nodes}
-
-    @cached_property
-    def nodes(self) -> list[tuple[GroupDefault, str]]:
-        """All choices of groups, with the file in whose defaults list each stands."""
-        found, waiting = [], [self.tree]
+    def nodes(self) -> dict[str, tuple[InputDefault, str]]:
+        """All entries of defaults lists by their files, with the file in whose list each stands."""
+        found: dict[str, tuple[InputDefault, str]] = {}
+        waiting = [self.tree]
         while waiting:
             tree = waiting.pop()
             for child in tree.children or []:
                 node = child.node if isinstance(child, DefaultsTreeNode) else child
                 if isinstance(child, DefaultsTreeNode):
                     waiting.append(child)
-                if isinstance(node, GroupDefault) and node.get_name() is not None:
-                    found.append((node, tree.node.get_config_path()))
+                if not node.is_self() and node.get_name() is not None:
+                    found[node.get_config_path()] = node, tree.node.get_config_path()
         return found
+
+    def choice(self, path: str) -> str:
+        """The file that was chosen from a group and that a file belongs to: mostly itself."""
+        while path in self.nodes and not isinstance(self.nodes[path][0], GroupDefault):
+            path = self.nodes[path][1]
+        return path
+
+    def group(self, path: str) -> str | None:
+        """The group that a file was chosen from: "schedule" of "schedule/step"."""
+        node, _ = self.nodes.get(self.choice(path), (None, None))
+        return node.get_override_key() if isinstance(node, GroupDefault) else None
 
     def typed(self, path: str) -> bool:
         """Whether the command line chose a file."""
-        by = self.choices.override_metadata.get(self.groups.get(path, ""))
-        return path in self.appended or (by is not None and by.external_override)
+        path = self.choice(path)
+        by = self.choices.override_metadata.get(self.group(path) or "")
+        return self.appended(path) or (by is not None and by.external_override)
 
-    @cached_property
-    def appended(self) -> dict[str, str]:
-        """What ``+group@package=choice`` added, as it was typed."""
-        return {
-            node.get_config_path(): f"+{node.get_override_key()}={node.get_name()}"
-            for node, _ in self.nodes
-            if node.is_external_append()
-        }
+    def appended(self, path: str) -> bool:
+        """Whether ``+group@package=choice`` added a file."""
+        node, _ = self.nodes.get(path, (None, None))
+        return isinstance(node, GroupDefault) and node.is_external_append()
 
     def chooser(self, path: str) -> str | None:
         """The file that chose a file; None for the command line and the primary config."""
-        if self.typed(path):
+        path = self.choice(path)
+        if self.typed(path) or path not in self.nodes:
             return None
-        by = self.choices.override_metadata.get(self.groups.get(path, ""))
-        return self.parents.get(path) if by is None else by.containing_config_path
+        by = self.choices.override_metadata.get(self.group(path) or "")
+        return self.nodes[path][1] if by is None else by.containing_config_path
 
     def explicit(self, path: str) -> bool:
         """Whether the user chose or wrote a file: none of the commands' own defaults."""
+        path = self.choice(path)
         if path in APPS:
             return False
         if path == self.primary or self.typed(path):
@@ -214,10 +270,12 @@ class Layers:
 
     def text(self, path: str) -> str:
         """A file as the user names it: "schedule=step", "schedule=step of experiment=anneal"."""
-        if path in self.appended:
-            return self.appended[path]
-        if path not in self.groups:
+        path = self.choice(path)
+        group = self.group(path)
+        if group is None:
             return path if path in APPS else f"--config-name {path}"
-        choice = f"{self.groups[path]}={path.rpartition('/')[2]}"
+        choice = f"{group}={path.rpartition('/')[2]}"
+        if self.appended(path):
+            return f"+{choice}"
         chooser = self.chooser(path)
         return choice if chooser is None or chooser in APPS else f"{choice} of {self.text(chooser)}"

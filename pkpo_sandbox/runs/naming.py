@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from pkpo_sandbox.runs.config import NOT_IN_HASH, resolved
+from pkpo_sandbox.runs.config import NOT_IN_HASH, TrainConfig, resolved, store_schema
 from pkpo_sandbox.runs.layers import settled
 
 LONGEST = 120  #: bytes of a run's name; file systems take 143 to 255, and report files add to it
@@ -19,6 +19,12 @@ LATER: dict[str, Any] = {"env.wrappers": []}
 LATER_KWARGS: dict[str, dict[str, Any]] = {  # by env.id
     "pkpo_envs:pkpo/ProblemSet-v0": {"n_problems": 128, "n_answers": 128, "hard_fraction": 0.75}
 }
+
+
+def register() -> None:
+    """Give Hydra what the config tree of ``pkpo-train`` needs: its schema, and ``run_id``."""
+    store_schema("schema", TrainConfig, ("env.kwargs", "algorithm.policy_kwargs", "callbacks"))
+    OmegaConf.register_new_resolver("run_id", run_id, replace=True)
 
 
 def run_id(*, _root_: DictConfig) -> str:
@@ -64,6 +70,24 @@ def compared(config: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in LATER_KWARGS.get(str(env.get("id")), {}).items():
             kept = without(kept, ["env", "kwargs", name], value)
     return kept
+
+
+def completed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored config with the keys that came after it, at the values that then held."""
+    full = dict(config)
+    env = full.get("env")
+    if not isinstance(env, Mapping):
+        return full
+    kwargs = {**LATER_KWARGS.get(str(env.get("id")), {}), **(env.get("kwargs") or {})}
+    full["env"] = {**env, "kwargs": kwargs}
+    for path, value in LATER.items():
+        node: Any = full
+        *parents, name = path.split(".")
+        for parent in parents:
+            node = node.get(parent) if isinstance(node, dict) else None
+        if isinstance(node, dict):
+            node.setdefault(name, value)
+    return full
 
 
 def without(config: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:

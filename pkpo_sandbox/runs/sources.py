@@ -74,14 +74,6 @@ class Composition:
             if leaf.source == source and key[: len(node)] == node
         ]
 
-    def given(self, *keys: str) -> list[str]:
-        """What was typed to set these keys or keys below them, as it was typed."""
-        return [
-            leaf.source.text
-            for key, leaf in self.leaves.items()
-            if leaf.source.typed and any(is_below(key, tuple(name.split("."))) for name in keys)
-        ]
-
     def lay(self, key: Key, value: Any, source: Source) -> None:
         """Put a value on top of what there is, as Hydra does: mappings are merged."""
         if isinstance(value, Mapping):

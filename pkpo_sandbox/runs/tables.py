@@ -8,7 +8,9 @@ from typing import Any
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
+from pkpo_sandbox.runs.config import NOT_IN_HASH
 from pkpo_sandbox.runs.folder import SUMMARY, find, read_summary
+from pkpo_sandbox.runs.naming import completed
 from pkpo_sandbox.runs.values import restored
 
 
@@ -89,6 +91,9 @@ def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
     if not folders:
         raise ValueError("no finished run to read: train one with pkpo-train first")
     summaries = [read_summary(folder) for folder in folders]
+    for summary in summaries:
+        if summary is not None and isinstance(summary.get("config"), dict):
+            summary["config"] = completed(summary["config"])  # the same keys in old and new runs
     missing = [str(folder) for folder in folders if not (folder / SUMMARY).exists()]
     if missing:
         raise ValueError(
@@ -144,8 +149,9 @@ def complete_sweep(runs: pd.DataFrame, *swept: str) -> pd.DataFrame:
     :raises ValueError: if another key differs, a run is there twice, or one is missing
     """
     keys = [f"config.{key}" for key in swept]
+    may_differ = {*keys, "config.seed", *(f"config.{key}" for key in NOT_IN_HASH)}
     for column in runs.columns:
-        if column.startswith("config.") and column not in {*keys, "config.seed", "config.name"}:
+        if column.startswith("config.") and column not in may_differ:
             values = runs[column].map(str).unique()
             if len(values) > 1:
                 raise ValueError(

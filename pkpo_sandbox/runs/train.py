@@ -15,6 +15,8 @@ from pkpo_sandbox.runs import command
 from pkpo_sandbox.runs.build import build, callbacks, world
 from pkpo_sandbox.runs.config import TrainConfig
 from pkpo_sandbox.runs.job import App, perform
+from pkpo_sandbox.runs.layers import given_keys
+from pkpo_sandbox.runs.naming import register
 
 if TYPE_CHECKING:
     from stable_baselines3.common.callbacks import BaseCallback
@@ -37,7 +39,7 @@ def prepare(config: TrainConfig, folder: Path) -> Callable[[], dict[str, Any]]:
     model = build(config)
     with ExitStack() as stack:
         stack.callback(close, model.env)
-        watchers = callbacks(config)
+        watchers = callbacks(config, given_keys())
         stack.callback(close, *(getattr(watcher, "eval_env", None) for watcher in watchers))
         opened = stack.pop_all()
 
@@ -118,6 +120,7 @@ def exact(model: "GroupPolicyGradient", config: TrainConfig) -> dict[str, Any]:
     return {"exact": {str(k): facts for k, facts in values.items()}}
 
 
+register()  # for trees that Hydra finds by another path than the package pkpo_sandbox.conf
 APP = App("pkpo-train", TrainConfig, prepare, PACKAGES)
 
 
