@@ -418,6 +418,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "env.num_envs": size,
     "env.max_episode_steps": size,
     "env.seeded_problems": size,
+    "env.wrappers": st.just([{"_target_": "gymnasium.wrappers.FlattenObservation"}]),
     "env.kwargs": st.dictionaries(
         st.sampled_from(["a", "b", "c"]),
         st.none() | st.booleans() | st.integers() | st.floats() | st.lists(words),
