@@ -20,6 +20,7 @@ import pkpo_sandbox
 from pkpo_sandbox.figures.gallery import figure_module, figure_names, primary_config
 
 FIELD = re.compile(r"\s*(:\w+[^:]*:|#\.|[-*] |\d+\. )")  # a field or an item of a list
+TABLE = re.compile(r"=+( +=+)+$")  # the border of a table, whose rows may go on indented
 SECTION = re.compile(r"(Args|Returns|Yields|Raises|Note|Notes|Example|Examples):\s*$")
 
 
@@ -142,8 +143,10 @@ def to_rest(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[
     result: list[str] = []
     keep = False  # inside a field, a list or a section, where an indent is a continuation
     formula = False
+    table = False  # up to the next empty line
     for line in lines:
-        if line.strip():
+        table = bool(line.strip()) and (table or bool(TABLE.match(line)))
+        if line.strip() and not table:
             indented = line.startswith((" ", "\t"))
             if not indented:
                 if formula:

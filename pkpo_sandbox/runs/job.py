@@ -69,7 +69,7 @@ def perform(config: Any, app: App, folder: str | Path | None = None) -> float | 
     config, hydra = apart(config)
     place = folder_of(config, hydra) if folder is None else Path(folder)
     place.mkdir(parents=True, exist_ok=True)
-    overrides = [] if hydra is None else written(hydra)
+    overrides = None if hydra is None else written(hydra)
     with failures_noted(place, config, overrides):
         if hydra is not None:
             refuse_losses(config, hydra)
@@ -124,7 +124,7 @@ def wanted_of(config: DictConfig) -> Wanted:
 
 
 def attempt(
-    settings: Any, wanted: Wanted, overrides: list[str], app: App, folder: Path
+    settings: Any, wanted: Wanted, overrides: list[str] | None, app: App, folder: Path
 ) -> dict[str, Any] | None:
     """Do a job that is not finished; its summary, or None in all but its main process."""
     started = time.perf_counter()
@@ -153,13 +153,16 @@ def attempt(
 
 
 @contextmanager
-def failures_noted(folder: Path, config: DictConfig, overrides: list[str]) -> Iterator[None]:
-    """Note in a job's folder why it failed, unless a finished run is there."""
+def failures_noted(folder: Path, config: DictConfig, overrides: list[str] | None) -> Iterator[None]:
+    """Note in a job's folder why it failed, unless a finished run is there.
+
+    :param overrides: of the command line; None if there is none
+    """
     try:
         yield
     except Exception as error:
         if is_main_process() and not (folder / SUMMARY).exists():
-            failure: dict[str, Any] = {"error": one_line(error), "overrides": overrides}
+            failure: dict[str, Any] = {"error": one_line(error), "overrides": overrides or []}
             with suppress(Exception):  # the config itself may be what is wrong
                 failure["config"] = resolved(config)
             write_failure(folder, failure, traceback.format_exc())
