@@ -86,3 +86,8 @@ def _check_space(role: str, space: spaces.Space, allowed: tuple[type, ...]) -> N
             f"the {role} {space} has {len(space.shape)} axes, and SB3's policies take one: flatten "
             "it by a wrapper (gymnasium.wrappers.TransformObservation, TransformAction)"
         )
+    if isinstance(space, spaces.Box) and space.shape == () and role != "action space":
+        raise ValueError(
+            f"the {role} {space} is a single number without an axis, and SB3's networks need one: "
+            "give it the shape (1,) by a wrapper (gymnasium.wrappers.ReshapeObservation)"
+        )

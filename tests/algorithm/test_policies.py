@@ -448,6 +448,8 @@ def test_the_smallest_image_is_what_the_network_takes():
         (DISCRETE, spaces.MultiBinary([2, 2]), r"action space .* has 2 axes.*flatten"),
         (DISCRETE, spaces.MultiDiscrete([[2, 2]]), r"action space .* has 2 axes.*flatten"),
         (spaces.MultiDiscrete([[2, 2]]), DISCRETE, r"observation space .* has 2 axes.*flatten"),
+        (spaces.Box(0, 1, ()), DISCRETE, r"observation space .* without an axis.*Reshape"),
+        (spaces.Dict(a=spaces.Box(0, 1, ())), DISCRETE, r"space's 'a' .* without an axis"),
         (DISCRETE, spaces.Box(0, 9, (1,), np.int64), r"action .* whole numbers.*MultiDiscrete"),
         (DISCRETE, spaces.Box(0, np.inf, (1,)), r"action space .* is unbounded.*RescaleAction"),
     ],
