@@ -1,6 +1,7 @@
 """The wheel carries all it needs, and the house keeps its floors."""
 
 import ast
+import graphlib
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,40 @@ def imported_modules(path: Path) -> set[str]:
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
     return names
+
+
+def sources() -> dict[str, Path]:
+    """The files of the packages, by the names of their modules."""
+    roots = {"pkpo_sandbox": "pkpo_sandbox", "conf": "pkpo_sandbox.conf"}
+    roots["envs/pkpo_envs"] = "pkpo_envs"
+    return {
+        ".".join([package, *path.relative_to(ROOT / root).with_suffix("").parts]).removesuffix(
+            ".__init__"
+        ): path
+        for root, package in roots.items()
+        for path in (ROOT / root).rglob("*.py")
+    }
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Neither when they are loaded, nor in a function, nor for types only."""
+    files = sources()
+    graph = {}
+    for name, path in files.items():
+        deepest = {module for module in imported_modules(path) if module in files}
+        # `from package import module` needs the module; the package's own file only hands it on.
+        graph[name] = {
+            module
+            for module in deepest - {name}
+            if not any(other.startswith(f"{module}.") for other in deepest)
+        }
+    list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
+
+
+def test_every_room_has_its_floor():
+    inside = [path for path in (ROOT / "pkpo_sandbox").iterdir() if path.suffix in ("", ".py")]
+    names = {path.stem for path in inside if not path.stem.startswith("__")}
+    assert names == FLOORS.keys()
 
 
 def room(module: str) -> str | None:
