@@ -1,6 +1,6 @@
 # pyright: reportMissingImports=false
 # (TRL is an optional extra: types are checked where it is installed.)
-"""Settings of PKPO on TRL: those of GRPO, an objective, and a guard around the estimator."""
+"""Settings of PKPO on TRL: those of GRPO and an objective. What would bias it is refused."""
 
 import pickle
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from pkpo_sandbox.gemma2.objective import named, needs
 from pkpo_sandbox.schedules import Objective
 
 HARMLESS = {"use_cache"}  # of generation_kwargs
-OF_VLLM = {"stop", "stop_token_ids"}  # the same, which the other engine knows nothing of
+OF_VLLM = {"stop", "stop_token_ids"}  # also harmless; only vLLM knows them
 IID = "the group must be an i.i.d. sample of the policy that is trained"
 
 

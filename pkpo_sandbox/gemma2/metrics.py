@@ -120,7 +120,7 @@ class PromptOrder(TrainerCallback):
 
 
 class ProgressLog(TrainerCallback):
-    """Writes ``progress.csv``: a row for each logged update, whole at every moment.
+    """Writes ``progress.csv``: a row for each logged update. The file is complete at every moment.
 
     The rows are the trainer's ``log_history``, which checkpoints hold: a resumed run continues its
     curve from the checkpoint.

@@ -25,7 +25,7 @@ from pkpo_sandbox.gemma2.objective import weights_of_scorable
 from pkpo_sandbox.transforms import powers_of_two
 
 PROBLEM = "problem_index"  # the column by which a row of the training set is known
-# Of a model's generation_config: what bends its distribution, and TRL leaves in force.
+# Settings of a model's generation_config that change what is sampled, and that TRL does not reset.
 BENT = (
     "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff", "guidance_scale",
     "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "encoder_repetition_penalty",
@@ -86,7 +86,7 @@ class PKPOTrainer(GRPOTrainer):
         )
         _check_sampling(self.model)
         if args.use_vllm and args.vllm_mode == "colocate":
-            # The engine has set this process's seeds to its own number, whatever args.seed is.
+            # The engine has seeded this process with a number of its own, not with args.seed.
             set_seed(args.seed + self.accelerator.process_index // args.vllm_tensor_parallel_size)
 
     def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -210,7 +210,11 @@ def _check_evaluation(args: PKPOConfig) -> None:
 
 
 def _check_sampling(model: Any) -> None:
-    """TRL generates with dropout on, and by what it leaves open in the model's own settings."""
+    """Refuse a model whose answers are no samples of the policy that is trained.
+
+    TRL generates with dropout on. It also follows the model's generation_config where it sets
+    nothing itself.
+    """
     dropout = [part.p for part in model.modules() if isinstance(part, torch.nn.Dropout)]
     if max([getattr(model.config, "attention_dropout", 0.0), *dropout]) > 0:
         raise ValueError(

@@ -1,6 +1,6 @@
 # pyright: reportMissingImports=false
 # (datasets comes with an optional extra: types are checked where it is installed.)
-"""ARC-AGI-1: infer the rule of a grid puzzle and apply it (arXiv 1911.01547)."""
+"""ARC-AGI-1: find the rule of a grid puzzle and apply it (arXiv 1911.01547)."""
 
 import json
 import re
@@ -113,7 +113,7 @@ def written(grid: Grid) -> str:
 def last_grid(answer: str) -> Grid | None:
     """The last run of lines in a text that hold nothing but single digits; None if there is none.
 
-    It need not be a rectangle: only an equal grid is right.
+    It may be no rectangle. Only a grid that equals the right one gets a reward.
     """
     grid: Grid = []
     for line in reversed(answer.splitlines()):
