@@ -138,6 +138,7 @@ def written(values: Sequence[float]) -> str:
 def tolerance(claim: Claim) -> str:
     """The bounds in words, those that several numbers share once."""
     words = {"within": "± {}", "above": "at least {}", "below": "at most {}", "shown": "none"}
-    bounds = [format(Number(bound), ".2g") for bound in claim.bounds]
+    digits = ".2g" if claim.relation == "within" else ".4g"
+    bounds = [format(Number(bound), digits) for bound in claim.bounds]
     same = bounds[:1] if len(set(bounds)) == 1 else bounds
     return words[claim.relation].format(", ".join(same))
