@@ -125,6 +125,7 @@ class TrainConfig:
     total_timesteps: int = 256_000
     seed: int = 0
     log_interval: int = 10
+    # of csv, tensorboard, wandb, stdout, log, json and monitor, all in pkpo_sandbox/runs/logs.py
     log_formats: list[str] = field(default_factory=lambda: ["csv"])
     progress_bar: bool = False
     checkpoint_every: int | None = None  # timesteps; None: a stopped run starts anew

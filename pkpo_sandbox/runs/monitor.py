@@ -3,12 +3,12 @@
 import json
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
+from pkpo_sandbox.algorithm.infos import is_episode
 from pkpo_sandbox.runs.console import say
 
 
@@ -46,7 +46,7 @@ class MonitorFile(BaseCallback):
         infos, playing = self.locals["infos"], self.locals["playing"]
         for column in np.flatnonzero(self.locals["dones"] & playing):
             episode = infos[column].get("episode")
-            if isinstance(episode, Mapping) and {"r", "l"} <= episode.keys():
+            if is_episode(episode):
                 self.rows.append(f"{episode['r']},{episode['l']},{seconds}\n")
         return True
 

@@ -11,7 +11,7 @@ from pandas.api.types import is_numeric_dtype
 from pkpo_sandbox.runs.config import NOT_IN_HASH
 from pkpo_sandbox.runs.folder import SUMMARY, find, read_summary
 from pkpo_sandbox.runs.naming import completed
-from pkpo_sandbox.runs.values import restored
+from pkpo_sandbox.runs.values import number, restored
 
 
 def read_progress(folder: Path) -> pd.DataFrame:
@@ -42,12 +42,15 @@ def read_log(folder: Path, **kwargs: Any) -> pd.DataFrame:
 
 
 def parsed(entry: Any) -> Any:
-    """An entry of a log as a number if it is the text of one, else as it is."""
+    """An entry of a log as a number if it is the text of one, else as it is.
+
+    An integer beyond all floats is text: pandas cannot compute with it.
+    """
     if isinstance(entry, str) and "_" not in entry:  # Python reads 1_000 as a number
         for kind in (int, float):
             with suppress(ValueError):
-                return kind(entry)
-    return entry
+                return parsed(kind(entry))
+    return str(entry) if isinstance(entry, int) and number(entry) is None else entry
 
 
 def final_values(folder: Path, of_each: bool = False) -> dict[str, Any]:

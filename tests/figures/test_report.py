@@ -23,6 +23,7 @@ from pkpo_sandbox.runs import naming
 from pkpo_sandbox.runs import train as app
 from pkpo_sandbox.runs.config import resolved
 from pkpo_sandbox.runs.naming import run_id
+from pkpo_sandbox.runs.tables import read_progress
 
 VERSIONS = {"python": "3.11.7", "torch": "2.13.0"}
 HOSTILE = [
@@ -233,6 +234,15 @@ def test_each_world_has_its_own_curves(tmp_path):
 def damage(place: Path, name: str, content: str) -> str:
     (place / name).write_text(content)
     return str(place / name)
+
+
+def test_what_is_logged_beside_numbers_spoils_no_curve(tmp_path):
+    log = "a,b,c,d,train/n_updates\nwon,True,1,inf,1\n0.5,False,1"
+    (tmp_path / "progress.csv").write_text(f"{log}{'0' * 400},2,2\n")
+    table = collect.numbers(read_progress(tmp_path))
+    expected = {"a": [None, 0.5], "b": [1, 0], "c": [1, None], "d": [None, 2]}
+    for name, values in {**expected, "train/n_updates": [1, 2]}.items():
+        np.testing.assert_array_equal(table[name], np.array(values, dtype=float))
 
 
 def test_what_is_damaged_is_named_and_the_rest_is_reported(folder):

@@ -15,6 +15,7 @@ from pkpo_sandbox.figures.report.settings import flatten
 from pkpo_sandbox.runs.config import NOT_IN_HASH
 from pkpo_sandbox.runs.folder import FAILURE, SUMMARY, find, read_failure, read_summary
 from pkpo_sandbox.runs.tables import read_progress
+from pkpo_sandbox.runs.values import number
 
 CONFIG = "config.yaml"
 UPDATE = "train/n_updates"  # what curves are drawn against
@@ -135,7 +136,6 @@ def numbers(progress: pd.DataFrame) -> pd.DataFrame:
     if progress.empty or UPDATE not in progress:
         raise ValueError(f"there is no row of {UPDATE} in it")
     pd.to_numeric(progress[UPDATE])
-    texts = progress.select_dtypes(exclude="number").columns
-    if len(texts):
-        progress[texts] = progress[texts].apply(pd.to_numeric, errors="coerce")
+    for name in progress.select_dtypes(exclude="number"):
+        progress[name] = progress[name].map(number).astype(float)
     return progress.where(np.isfinite(progress))
