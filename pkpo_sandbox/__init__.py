@@ -1,7 +1,7 @@
 """Pass@K Policy Optimization in toy worlds (arXiv 2505.15201).
 
-The public names load on first use, so that ``import pkpo_sandbox`` costs nothing:
-the transforms need torch alone, the algorithms Stable-Baselines3 as well.
+The public names load on first use, so ``import pkpo_sandbox`` is fast. The transforms need only
+torch. The algorithms also need Stable-Baselines3.
 """
 
 import lazy_loader

@@ -1,28 +1,28 @@
 """Schedules, and objectives: a transform with coefficients that may be schedules.
 
-A schedule gives k, or any other coefficient, as a function of how much training remains. It is
-called with Stable-Baselines3's ``progress_remaining``, which falls from 1 at the start of training
-to 0 at its end, so each one also serves as a ``learning_rate`` or ``clip_range``. A loop of your
-own calls it with ``1 - step / max_steps``. With t = 1 - progress_remaining, the part of training
-that is done:
+A schedule is a function of how much training remains. It returns k or any other coefficient. Its
+argument is Stable-Baselines3's ``progress_remaining``, which falls from 1 at the start of training
+to 0 at its end. So a schedule also works as a ``learning_rate`` or ``clip_range``. In your own
+training loop, call it with ``1 - step / max_steps``. With t = 1 - progress_remaining, the part of
+training that is done:
 
     Constant(value)             value
     Step(start, end, at)        start if t < at, else end
     Linear(start, end)          (1 - t) start + t end
     Cosine(start, end)          (1 - c) start + c end,      c = (1 - cos πt)/2
 
-If both ends are integers, so is every value, as a k must be: Linear and Cosine round to the nearest
-integer (an exact half to the even one), which visits every integer from start to end, each in turn,
-and keeps both ends exact. Linear spends equal time at each integer, and half of that at the ends.
-Otherwise values are floats. No value lies outside the two ends.
+If both ends are integers, all values are integers, because k must be one. Linear and Cosine round
+to the nearest integer (an exact half to the even one). So they pass through every integer from
+start to end in order, and both ends are exact. Linear spends equal time at each integer, and half
+of that at the ends. If an end is a float, all values are floats. No value lies outside the ends.
 
-SB3 counts whole iterations, and the last one may overshoot ``total_timesteps``: the remaining
-progress then falls below 0 (-0.002, say; below -1 if one iteration is more than all of training).
-That is the end of training, so it counts as 0. More than 1 remaining is a mistake, and refused.
+SB3 counts whole iterations, and the last one may overshoot ``total_timesteps``. The remaining
+progress then falls below 0 (for example to -0.002, or below -1 if one iteration is longer than all
+of training). This is the end of training and counts as 0. A progress above 1 is an error.
 
-Schedules are frozen dataclasses: they compare by value, can be pickled, and so are saved with a
-model. All of them raise ValueError for an end that is not a finite number, and when called with a
-progress that is not finite or is above 1.
+Schedules are frozen dataclasses: they compare by value, can be pickled, and are saved with a model.
+All of them raise a ValueError for an end that is not a finite number, and for a progress that is
+not finite or is above 1.
 """
 
 import inspect
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 
 Number = TypeVar("Number", int, float)
 
-LARGEST_INTEGER = 2**53  # up to here a float holds every integer, and so both ends are exact
-ROUNDING = 1e-9  # how far above 1 a progress may lie that was meant to be 1
+LARGEST_INTEGER = 2**53  # floats represent all integers up to here, so both ends are exact
+ROUNDING = 1e-9  # a progress may exceed 1 by this rounding error
 
 
 @dataclass(frozen=True)
 class Constant(Generic[Number]):
-    """The same value throughout."""
+    """The same value during all of training."""
 
     value: Number
 
@@ -57,7 +57,7 @@ class Constant(Generic[Number]):
 
 @dataclass(frozen=True)
 class Step(Generic[Number]):
-    """``start`` until the fraction ``at`` of training is done, in (0, 1), and ``end`` from then on.
+    """``start`` until the fraction ``at`` of training is done, then ``end``; ``at`` is in (0, 1).
 
     ``Step(8, 1)`` is the annealing of arXiv 2505.15201: k = 8 for the first half, then k = 1.
     """
@@ -77,14 +77,14 @@ class Step(Generic[Number]):
             )
 
     def __call__(self, progress_remaining: float) -> Number:
-        # Not 1 - progress < at: both sides are rounded alike, so the step is never an update late.
+        # Not 1 - progress < at: here both sides round alike, so the step is never an update late.
         done = _remaining(progress_remaining) <= 1 - self.at
         return _between(self.start, self.end, float(done))
 
 
 @dataclass(frozen=True)
 class Linear(Generic[Number]):
-    """From ``start`` to ``end`` at a constant rate; integers if both are."""
+    """From ``start`` to ``end`` at a constant rate; integers if both ends are integers."""
 
     start: Number
     end: Number
@@ -99,7 +99,7 @@ class Linear(Generic[Number]):
 
 @dataclass(frozen=True)
 class Cosine(Generic[Number]):
-    """From ``start`` to ``end`` along half a cosine, slow at both; integers if both are."""
+    """From ``start`` to ``end`` along half a cosine, slow near both; integers if both ends are."""
 
     start: Number
     end: Number
@@ -114,10 +114,10 @@ class Cosine(Generic[Number]):
 
 
 def value_at(value: Any, progress_remaining: float) -> Any:
-    """A value or a schedule's value at this moment of training.
+    """Evaluate a schedule at this moment of training; return any other value unchanged.
 
-    A schedule's value that is a whole number is an int, for SB3's own schedules give floats only
-    and a k must be an int. A value that is no schedule is handed on as it is.
+    A whole number from a schedule becomes an int, because SB3's own schedules return only floats
+    and k must be an int.
 
     :param progress_remaining: 1 at the start of training, 0 at its end
     """
@@ -132,10 +132,10 @@ def value_at(value: Any, progress_remaining: float) -> Any:
 
 
 def label(value: Any) -> str:
-    """A coefficient as a person says it: "8", "8 then 1", "8 to 1 linearly".
+    """A coefficient in words: "8", "8 then 1", "8 to 1 linearly".
 
-    :param value: a value, a schedule, or what a config has for one: a mapping with ``_target_``.
-        Other targets and mappings are written as calls: "Halved(start=8)"
+    :param value: a value, a schedule, or the config of a schedule (a mapping with ``_target_``).
+        Other targets are written as calls: "Halved(start=8)"
     """
     if isinstance(value, (Constant, Step, Linear, Cosine)):
         value = {"_target_": type(value).__name__, **vars(value)}
@@ -161,9 +161,9 @@ class Objective:
 
     It can be pickled if the transform and the schedules can.
 
-    :param transform: maps returns (n_groups, group_size) to weights of that shape, in the sum
+    :param transform: maps returns (n_groups, group_size) to weights of the same shape, in the sum
         convention; takes the coefficients as keyword arguments
-    :param coefficients: values are handed on as they are; callables are schedules
+    :param coefficients: callables are schedules; other values are passed unchanged
     """
 
     def __init__(self, transform: "Callable[..., Tensor]", /, **coefficients: Any) -> None:
@@ -176,16 +176,16 @@ class Objective:
 
     @property
     def name(self) -> str:
-        """The transform's name; of an object without a name, its class's."""
+        """The name of the transform, or of its class if the object has no name."""
         return getattr(self.transform, "__name__", type(self.transform).__name__)
 
     @property
     def is_scheduled(self) -> bool:
-        """Whether a coefficient changes during training."""
+        """Whether a coefficient is a schedule."""
         return any(map(callable, self.coefficients.values()))
 
     def at(self, progress_remaining: float) -> dict[str, Any]:
-        """The coefficients at this moment of training, see :func:`value_at`.
+        """The coefficients at this moment of training (see :func:`value_at`).
 
         :param progress_remaining: 1 at the start of training, 0 at its end
         """
@@ -203,12 +203,12 @@ class Objective:
         return self.apply(returns, self.at(progress_remaining))
 
     def apply(self, returns: "Tensor", coefficients: Mapping[str, Any]) -> "Tensor":
-        """The weight of each attempt, with the coefficients that :meth:`at` gave.
+        """The weight of each attempt, with the coefficients from :meth:`at`.
 
         :param returns: (n_groups, group_size)
         :return: (n_groups, group_size)
-        :raises ValueError: if the transform refuses the coefficients, or does not give one finite
-            weight for each attempt
+        :raises ValueError: if the transform rejects the coefficients, or does not return one
+            finite weight for each attempt
         """
         import torch
 
@@ -221,17 +221,17 @@ class Objective:
                 f"the transform gave weights of shape {tuple(weights.shape)} for returns of "
                 f"shape {tuple(returns.shape)}: it must give one weight for each attempt"
             )
-        # One sum is quicker than a look at each weight; it may also overflow, so look then.
+        # One sum is faster than a test of each weight. The sum may overflow, so then test each.
         if not math.isfinite(weights.sum().item()) and not weights.isfinite().all():
             raise ValueError(f"the transform gave weights that are not finite: {weights.tolist()}")
         return weights
 
     def check(self, group_size: int) -> None:
-        """Try the transform on a group at every percent of training, before training starts.
+        """Test the transform on a group at every percent of training, before training starts.
 
         :param group_size: attempts in a group
-        :raises ValueError: if the transform does not take the coefficients, or refuses them at some
-            moment, which the error names
+        :raises ValueError: if the transform does not take the coefficients or rejects their values;
+            the message names the percent
         """
         import torch
 
@@ -241,7 +241,7 @@ class Objective:
 
 
 def numbers_of(coefficients: Mapping[str, Any]) -> dict[str, Any]:
-    """Those coefficients that can be logged as numbers."""
+    """The coefficients that are numbers and can be logged."""
     return {
         name: value
         for name, value in coefficients.items()
@@ -252,8 +252,8 @@ def numbers_of(coefficients: Mapping[str, Any]) -> dict[str, Any]:
 def at_every_percent(check: Callable[[float], Any], is_scheduled: bool = True) -> None:
     """Call ``check(progress_remaining)`` at every percent of training, from start to end.
 
-    :param is_scheduled: whether anything changes during training; if not, one call is enough
-    :raises ValueError: as ``check`` does; "at 37 % of training: ..." where something changes
+    :param is_scheduled: False if nothing changes during training: then one call is enough
+    :raises ValueError: that of ``check``, with "at 37 % of training: " before it if is_scheduled
     """
     if not is_scheduled:
         check(1.0)
@@ -269,7 +269,7 @@ def _check_arguments(objective: Objective) -> None:
     """Raise a ValueError unless the transform takes the coefficients."""
     try:
         signature = inspect.signature(objective.transform)
-    except ValueError:  # of some functions in C
+    except ValueError:  # some C functions have no signature
         return
     try:
         signature.bind(None, **objective.coefficients)
@@ -282,15 +282,15 @@ def _check_arguments(objective: Objective) -> None:
 
 
 def _between(start: Number, end: Number, part: float) -> Number:
-    """The value this part of the way from start to end, 0 to 1; an int if both ends are ints."""
-    value = (1 - part) * start + part * end  # exact at both ends, which start + part (...) is not
+    """The value at this part (0 to 1) of the way from start to end; an int if both ends are."""
+    value = (1 - part) * start + part * end  # exact at both ends, unlike start + part * (...)
     value = min(max(value, min(start, end)), max(start, end))
     both_integers = isinstance(start, int) and isinstance(end, int)
     return round(value) if both_integers else float(value)  # type: ignore[return-value]
 
 
 def _remaining(progress: float) -> float:
-    """SB3's remaining progress, in [0, 1]; below 0 is the overshoot of the last iteration."""
+    """Clip SB3's remaining progress to [0, 1]; the last iteration may overshoot below 0."""
     if not math.isfinite(progress) or progress > 1 + ROUNDING:
         raise ValueError(
             f"progress_remaining={progress!r} must be at most 1: it is the part of training still"

@@ -48,49 +48,50 @@ class GroupPolicyGradient(BaseAlgorithm):
 
         loss = -1/n_groups Σ_groups Σ_i w_i log π(episode_i),    w = transform(returns)
 
-    a sum over the group and a mean over groups, so a transform returns the weights of an
-    estimate Σ_i w_i ∇log π (arXiv 2505.15201). Weights are never centred or scaled
-    afterwards. With ``clip_range`` the loss is PPO's clipped surrogate with w_i as advantage.
-    A return is Σ_t gamma^t r_t from the start of the attempt, and has one weight for all its steps.
-    What is logged as ``rollout/`` is undiscounted, as SB3's own statistics and ``eval/`` are; under
-    ``VecNormalize``, ``rollout/max_at_k`` is of the normalised rewards that are trained on; their
-    scale moves while a group is played, if not in one wave of one-step episodes, so that weights
-    are biased until it has settled (``norm_reward=False`` leaves rewards alone).
+    The loss is a sum over the attempts of a group and a mean over groups. So a transform returns
+    the weights of an estimate Σ_i w_i ∇log π (arXiv 2505.15201). Weights are never centred or
+    scaled afterwards. With ``clip_range`` the loss is PPO's clipped surrogate, and w_i is the
+    advantage. The return of an attempt is Σ_t gamma^t r_t. All its steps have the same weight.
 
-    The policy stays in evaluation mode: dropout drops nothing, and the running statistics of
-    BatchNorm stay as they are, of which it warns. Use LayerNorm, and VecNormalize for observations.
+    The ``rollout/`` statistics are undiscounted, as SB3's own and ``eval/`` are. With
+    ``VecNormalize``, ``rollout/max_at_k`` uses the normalised rewards that the algorithm trains on.
+    Their scale changes while a group is played (unless all attempts run at once and have one step),
+    so weights are biased until the scale settles. ``norm_reward=False`` avoids this.
 
-    Inherits from SB3's ``BaseAlgorithm`` and implements ``_setup_model`` and ``learn``; overrides
+    The policy stays in evaluation mode: dropout is off, and the running statistics of BatchNorm do
+    not change. A warning tells you so. Use LayerNorm, and VecNormalize for observations.
+
+    Inherits from SB3's ``BaseAlgorithm`` and implements ``_setup_model`` and ``learn``. Overrides
     ``_wrap_env``, ``load``, ``set_env``, ``set_random_seed`` and ``_setup_learn`` (groups),
     ``dump_logs``, ``_excluded_save_params`` and ``_get_torch_save_params`` (the optimizer's state).
 
     :param policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy", or a subclass of SB3's
-        ``ActorCriticPolicy`` (whose critic, if it has one, is left alone)
-    :param env: a Gymnasium id ("pkpo_envs:pkpo/Bandit-v0"; one column an attempt), a Gymnasium
-        env or vector env, or an SB3 ``VecEnv`` of any size
-    :param transform: maps returns (n_groups, group_size), float64, to weights of that shape;
+        ``ActorCriticPolicy`` (a critic, if there is one, is not trained)
+    :param env: a Gymnasium id ("pkpo_envs:pkpo/Bandit-v0"; one column per attempt), a Gymnasium
+        env or vector env, or an SB3 ``VecEnv`` with any number of columns
+    :param transform: maps returns (n_groups, group_size), float64, to weights of the same shape;
         takes ``transform_kwargs`` as keyword arguments
-    :param transform_kwargs: values are handed on as they are; callables are SB3 schedules of
-        the remaining progress (1 to 0) and are evaluated at every update
+    :param transform_kwargs: callables are SB3 schedules of the remaining progress (1 to 0), and
+        are evaluated in every iteration; other values are passed unchanged
     :param group_size: attempts at each problem (n in the paper), at least 2
     :param n_groups: problems in an iteration, at least 1
     :param learning_rate: a number or a schedule of the remaining progress
     :param gamma: discount factor of the returns, in (0, 1]
-    :param n_epochs: gradient steps on each iteration's episodes; more than 1 needs ``clip_range``
-    :param clip_range: probability ratios are clipped to 1 ± this number (or schedule); None for
-        the plain policy gradient
+    :param n_epochs: updates in each iteration; more than 1 needs ``clip_range``
+    :param clip_range: probability ratios are clipped to 1 ± this number (or schedule); None
+        selects the plain policy gradient
     :param ent_coef: weight of the mean entropy per step, added to the objective; a number of at
         least 0 or a schedule
-    :param max_grad_norm: the gradient is clipped to this norm; ``float("inf")`` for no clipping
+    :param max_grad_norm: the gradient is clipped to this norm; ``float("inf")`` turns clipping off
     :param policy_kwargs: arguments of the policy: ``net_arch``, ``activation_fn``, ``fixed_std``
-    :param stats_window_size: rollout statistics are over the last so many groups, in whole
+    :param stats_window_size: how many of the last groups the rollout statistics cover, in whole
         iterations
-    :param tensorboard_log: folder for TensorBoard, None for none
+    :param tensorboard_log: folder for TensorBoard, or None
     :param verbose: 0 no output, 1 training information
     :param seed: of the policy, its samples, the problems and the env
     :param device: "cpu", "cuda" or "auto"
-    :raises ValueError: for a group size below 2, spaces that SB3 has no distribution for, a
-        transform that refuses its arguments (k > group_size), several epochs without clipping
+    :raises ValueError: if the group size is below 2, SB3 has no distribution for the spaces, the
+        transform rejects its arguments (k > group_size), or n_epochs > 1 without ``clip_range``
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -177,7 +178,7 @@ class GroupPolicyGradient(BaseAlgorithm):
         return Objective(self.transform, **self.transform_kwargs)
 
     def _now(self, name: str) -> float:
-        """The clip_range or ent_coef of this moment."""
+        """The current value of clip_range or ent_coef."""
         return value_of(name, getattr(self, name), self._current_progress_remaining)
 
     def set_random_seed(self, seed: int | None = None) -> None:
@@ -193,7 +194,7 @@ class GroupPolicyGradient(BaseAlgorithm):
 
     @classmethod
     def load(cls, path: Any, env: Any = None, *args: Any, **kwargs: Any) -> Self:
-        """As SB3's; ``env`` may be an id too, of which an attempt gets a column each."""
+        """Load as SB3 does. ``env`` may also be an id, which makes one column per attempt."""
         if not isinstance(env, str):
             return super().load(path, env, *args, **kwargs)
         model = super().load(path, None, *args, **kwargs)
@@ -211,7 +212,7 @@ class GroupPolicyGradient(BaseAlgorithm):
         self._play = play
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
-        # 1. start another iteration: the env may stand anywhere in the last one
+        # 1. start a new iteration: the env may be in the middle of the last one
         self._last_obs = None
         if self._play is not None:
             if self._play.disturbed:
@@ -221,7 +222,7 @@ class GroupPolicyGradient(BaseAlgorithm):
         prepared = super()._setup_learn(*args, **kwargs)
         assert self._play is not None  # SB3 has asked for an env
         self._play.accept()
-        # 2. keep the reports of all attempts: the last to end in an iteration are its longest
+        # 2. keep the reports of all attempts: the longest attempts of an iteration end last
         attempts = (self._window.maxlen or 1) * self.n_groups * self.group_size
         self.ep_info_buffer = deque(self.ep_info_buffer or (), maxlen=attempts)
         self.ep_success_buffer = deque(self.ep_success_buffer or (), maxlen=attempts)
@@ -238,7 +239,7 @@ class GroupPolicyGradient(BaseAlgorithm):
     ) -> SelfGroupPolicyGradient:
         """Train for at least ``total_timesteps`` env steps, in whole iterations.
 
-        :param log_interval: iterations between two rows of the log, None for no log
+        :param log_interval: iterations between two rows of the log; None turns the log off
         """
         total_timesteps, callback = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
@@ -250,33 +251,33 @@ class GroupPolicyGradient(BaseAlgorithm):
             if rollout is None:
                 break
             iteration += 1
-            done = min(self.num_timesteps, total_timesteps)  # the last iteration may go beyond
+            done = min(self.num_timesteps, total_timesteps)  # the last iteration may overshoot
             self._update_current_progress_remaining(done, total_timesteps)
             self.train(rollout)
             if log_interval is not None and iteration % log_interval == 0:
                 self.dump_logs(iteration)
         if log_interval is not None and iteration % log_interval != 0:
-            self.dump_logs(iteration)  # so that the log ends where the training does
+            self.dump_logs(iteration)  # the log ends where training ends
         callback.on_training_end()
         return self
 
     def collect_rollouts(self, callback: BaseCallback) -> Rollout | None:
         """Play one iteration: every attempt of every group to its end.
 
-        :return: None if the callback stops training
-        :raises ValueError: if the env gives a reward that is not finite, an episode is endless, or
-            something else plays the env meanwhile
+        :return: the episodes, or None if the callback stops training
+        :raises ValueError: if a reward is not finite, an episode does not end, or something else
+            plays the env during the iteration
         """
         env, play = self.env, self._play
         assert env is not None, "no env: give one to the constructor, load() or set_env()"
         assert play is not None
         play.refuse_others()
-        # Columns of unequal lengths stand inside an episode: start them all anew.
+        # If episode lengths differ, some columns are inside an episode: reset all columns.
         if self._last_obs is None or not np.all(self._last_episode_starts):  # type: ignore[arg-type]
             self._last_obs = play.reset()
         recorder = Recorder()
-        # One step is differentiated as it is taken. The update evaluates more than one again, for
-        # their graphs would fill the memory.
+        # A single step keeps its graph. With more steps the graphs would fill the memory, so the
+        # update evaluates the policy again.
         differentiable, finished = self.clip_range is None, False
         callback.on_rollout_start()
         while not finished:
@@ -286,13 +287,13 @@ class GroupPolicyGradient(BaseAlgorithm):
                 actions, log_prob, entropy = act(self.policy, observations, self.ent_coef != 0)
             new_obs, rewards, dones, infos = play.step(env_actions(actions, self.action_space))
             self.num_timesteps += env.num_envs
-            # 2. credit the attempts that the columns played
+            # 2. record the step for the attempts that the columns played
             playing, finished = play.playing, play.finished
             recorder.add((observations, actions, log_prob, entropy), rewards, play.attempts)
             if differentiable and not finished:
                 differentiable = False
                 recorder.detach()
-            # 3. tell the callbacks, to whom the last observations are those acted upon
+            # 3. call the callbacks, before the new observations replace the old ones
             callback.update_locals(locals())
             if not callback.on_step():
                 return None
@@ -305,16 +306,16 @@ class GroupPolicyGradient(BaseAlgorithm):
         return rollout
 
     def _note_episodes(self, infos: Any, ended: np.ndarray) -> None:
-        """Keep what a Monitor or the env itself reports of the attempts that ended (columns,)."""
+        """Keep what a Monitor or the env reports about the attempts that ended (columns,)."""
         normalizer = self.get_vec_normalize_env()
         raw = normalizer is None or not normalizer.norm_reward
         if (raw and isinstance(infos, ColumnInfos) and not infos.reported) or not ended.any():
-            return  # a group env's own statistics are those of the rollout
+            return  # a GroupVecEnv reports the same statistics as the rollout
         told = [monitored(info) for info in compress(infos, ended)]
         self._update_info_buffer(told, ended[ended])
 
     def train(self, rollout: Rollout) -> None:
-        """One iteration's update."""
+        """Make the ``n_epochs`` updates of one iteration."""
         optimizer = self.policy.optimizer
         self._update_learning_rate(optimizer)
         # 1. one weight for each attempt: the joint transform of its group's returns
@@ -330,17 +331,17 @@ class GroupPolicyGradient(BaseAlgorithm):
             loss, entropy = backward(
                 self.policy, rollout, weights, ent_coef, clip_range, self.ent_coef != 0
             )
-            # 3. a step along the clipped gradient
+            # 3. clip the gradient and take the optimizer's step
             grad_norm = update.clipped_step(optimizer, self.max_grad_norm)
             losses = {"loss": loss.item(), "entropy": entropy.item(), "grad_norm": grad_norm}
         self._n_updates += self.n_epochs
-        # 4. what happened
+        # 4. log
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         for name, value in {**losses, **numbers_of(coefficients)}.items():
             self.logger.record(f"train/{name}", value)
 
     def dump_logs(self, iteration: int = 0) -> None:
-        """Write a row of the log; the rollout statistics are those of the last groups."""
+        """Write a row of the log. The rollout statistics cover the last groups."""
         elapsed = max((time.time_ns() - self.start_time) / 1e9, sys.float_info.epsilon)
         fps = int((self.num_timesteps - self._num_timesteps_at_start) / elapsed)
         statistics = rollout_statistics(
@@ -356,10 +357,10 @@ class GroupPolicyGradient(BaseAlgorithm):
         self.logger.dump(step=self.num_timesteps)
 
     def training_state(self) -> dict[str, Any]:
-        """All that decides how training goes on, between two iterations, but for the env's state.
+        """Return everything that training needs to continue after an iteration, except the env.
 
-        :return: the policy's and the optimizer's state, counters, and what the log needs of the
-            last iterations: tensors, arrays, numbers and containers of them
+        :return: the state of policy and optimizer, the counters, and the part of the last
+            iterations that the log needs; made of tensors, arrays, numbers and containers of them
         """
         return {
             "policy": self.policy.state_dict(),
@@ -372,21 +373,21 @@ class GroupPolicyGradient(BaseAlgorithm):
         }
 
     def restore_training_state(self, state: dict[str, Any]) -> None:
-        """Go on from what :meth:`training_state` gave, with ``learn(reset_num_timesteps=False)``.
+        """Restore a :meth:`training_state`. Then call ``learn(reset_num_timesteps=False)``.
 
-        :raises Exception: as PyTorch does, if it is the state of another policy; of many kinds
+        :raises Exception: of several types, from PyTorch, if the state belongs to another policy
         """
         self.policy.load_state_dict(state["policy"])
         self.policy.optimizer.load_state_dict(state["optimizer"])
         self.num_timesteps, self._n_updates = state["num_timesteps"], state["n_updates"]
         self._window.extend((returns.cpu(), lengths) for returns, lengths in state["window"])
-        self.ep_info_buffer = deque(state["episodes"])  # learn() bounds them
+        self.ep_info_buffer = deque(state["episodes"])  # learn() limits the length
         self.ep_success_buffer = deque(state["successes"])
 
     def begin_anew(self, seed: int) -> None:
-        """Start all randomness from a seed and every column from a reset, between two iterations.
+        """Reseed all randomness and reset every column, between two iterations.
 
-        What follows is then a function of the seed and of :meth:`training_state`.
+        After this call, training depends only on the seed and on :meth:`training_state`.
         """
         assert self._play is not None, "no env: give one to the constructor, load() or set_env()"
         self.set_random_seed(seed)

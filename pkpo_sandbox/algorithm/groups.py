@@ -1,8 +1,8 @@
-"""Problem-major groups: who attempts what, as a Stable-Baselines3 ``VecEnv``.
+"""A Stable-Baselines3 ``VecEnv`` that plays attempts in groups.
 
 An iteration of the algorithm is ``n_groups * group_size`` whole episodes, the *attempts*. Attempt s
-belongs to group ``s // group_size``, and all attempts of a group face the same problem, so
-``returns.view(n_groups, group_size)`` has one problem a row.
+belongs to group ``s // group_size``. All attempts of a group play the same problem, so each row of
+``returns.view(n_groups, group_size)`` is one problem.
 """
 
 import time
@@ -24,48 +24,48 @@ from pkpo_sandbox.algorithm.vec_env import ColumnVecEnv, declared_problems
 
 
 class GroupVecEnv(ColumnVecEnv):
-    """Stable-Baselines3's view of a Gymnasium vector env, played freely or in groups.
+    """A Gymnasium vector env as an SB3 ``VecEnv``, with free play or play in groups.
 
-    **Free play** is what every other ``VecEnv`` of SB3 does, and what a reset starts: each column
-    plays episode after episode, and nothing is idle or cut off. Where there are problems, each
-    episode draws its own, uniformly. So ``evaluate_policy``, ``EvalCallback`` and any algorithm of
-    SB3 may play.
+    **Free play** is the default after a reset, and works like any other ``VecEnv`` of SB3: each
+    column plays episode after episode, and no column is idle or cut off. If the env has problems,
+    each episode draws one uniformly. So ``evaluate_policy``, ``EvalCallback`` and all algorithms of
+    SB3 can use this env.
 
-    **In groups** it plays for who calls :meth:`set_groups` before the reset, as
-    ``GroupPolicyGradient`` and ``evaluate_groups`` do. The :class:`Roster` hands out the attempts
-    of an iteration, problems are drawn uniformly for each group, and a column for which no attempt
-    is left is idle. When the last attempt has ended every column starts the next iteration. An idle
-    column that is cut off then reports ``TimeLimit.truncated``.
+    **Play in groups** starts with a call of :meth:`set_groups` before the reset, as
+    ``GroupPolicyGradient`` and ``evaluate_groups`` do. The :class:`Roster` deals the attempts of an
+    iteration, and each group draws its problem uniformly. A column for which no attempt is left is
+    idle. When the last attempt has ended, every column starts the next iteration. An idle column
+    that is cut off by this reports ``TimeLimit.truncated``.
 
-    It is its own Monitor: ``info["episode"]`` stands in the last info of an episode, except in
-    columns that have a Monitor of their own, whose word counts, and except for what idle columns
-    play.
+    No Monitor is needed: the last info of an episode has ``info["episode"]``. There are two
+    exceptions: columns with their own Monitor keep that Monitor's report, and idle columns report
+    nothing.
 
-    Some vector envs restart their columns by themselves and spend a step on it
-    (``AutoresetMode.NEXT_STEP``, as Gymnasium's own CartPole). The action of such a step is
-    ignored, and the step belongs to no episode. Such an env needs one problem and, in groups, a
-    column for each attempt: a column plays its attempt and is then idle.
+    Some vector envs restart their columns automatically and use one step for it
+    (``AutoresetMode.NEXT_STEP``, as in Gymnasium's own CartPole). The action of that step is
+    ignored, and the step belongs to no episode. Such an env needs one problem and, in groups, one
+    column per attempt: a column plays its attempt and is then idle.
 
-    :ivar n_groups: groups in an iteration, where it is played in groups
+    :ivar n_groups: groups in an iteration, for play in groups
     :ivar group_size: attempts in a group
-    :ivar n_problems: None if the env does not say that it has problems
-    :ivar attempts: (num_envs,) int64, which attempt each column played in the latest step; -1 for
-        none, as in free play
+    :ivar n_problems: None if the env does not declare problems
+    :ivar attempts: (num_envs,) int64, the attempt that each column played in the latest step; -1
+        for none, and in free play
     :ivar finished: whether the latest step ended an iteration
     :ivar account: returns and lengths of the episodes that the columns played in the latest step
-    :ivar turn: grows with every reset and step. A player that finds another number than it left
-        knows that somebody else has played
+    :ivar turn: increases with every reset and step. A player stores the number after its own step.
+        If the number has changed later, somebody else has played
     :param venv: vector env with ``AutoresetMode.DISABLED``, where
         ``reset(options={"problem": (num_envs,) int array, "reset_mask": (num_envs,) bool array})``
         starts the masked columns on their problems; or with ``NEXT_STEP``, as above
-    :raises ValueError: if ``venv`` restarts its columns otherwise
+    :raises ValueError: if ``venv`` has another autoreset mode
     """
 
     def __init__(self, venv: VectorEnv) -> None:
         super().__init__(venv)
-        #: whether the columns restart without being asked
+        #: whether the vector env restarts its columns automatically
         self.restarts_itself = venv.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED
-        # Observations are kept until the update: not in an array that the env goes on using.
+        # Observations are kept until the update. They must not be arrays that the env overwrites.
         self._copies = bool(getattr(self._base, "copy", False))
         self.n_problems = declared_problems(self)
         self._problems_confirmed = self.n_problems in (None, 1)
@@ -84,9 +84,9 @@ class GroupVecEnv(ColumnVecEnv):
         self._started = time.monotonic()
 
     def set_groups(self, n_groups: int, group_size: int) -> None:
-        """Ask for iterations of so many groups of so many attempts, from the next reset on.
+        """Play in groups of this number and size, from the next reset on.
 
-        The reset after that one starts free play again, unless it is asked for groups too.
+        Call it again before every later reset: a reset without this call starts free play.
 
         :raises ValueError: see :meth:`check_groups`
         """
@@ -94,7 +94,7 @@ class GroupVecEnv(ColumnVecEnv):
         self.n_groups, self.group_size, self._asked = n_groups, group_size, True
 
     def check_groups(self, n_groups: int, group_size: int) -> None:
-        """Raise a ValueError if so many groups of so many attempts cannot be played here."""
+        """Raise a ValueError if this env cannot play groups of this number and size."""
         check_groups(n_groups, group_size)
         self._refuse_obstacle(n_groups * group_size)
 
@@ -152,7 +152,7 @@ class GroupVecEnv(ColumnVecEnv):
         return observations, rewards, over, infos
 
     def _follow(self, rewards: np.ndarray, ended: np.ndarray) -> np.ndarray:
-        """Note what the columns played in this step. -> (num_envs,) bool, whose step counts."""
+        """Note what the columns played. -> (num_envs,) bool, the columns whose step counts."""
         if self._roster is None:
             playing = ~self._restarting
             if self.restarts_itself:
@@ -166,7 +166,7 @@ class GroupVecEnv(ColumnVecEnv):
         return playing
 
     def _kept(self, observations: Any) -> Any:
-        """The observations, in arrays of their own."""
+        """Return the observations in arrays that the env does not overwrite."""
         if self._copies:
             return observations
         if isinstance(observations, dict):
@@ -174,13 +174,13 @@ class GroupVecEnv(ColumnVecEnv):
         return np.array(observations)
 
     def _deal(self) -> None:
-        """Hand out the first attempts of an iteration, and draw the problem of each group."""
+        """Deal the first attempts of an iteration, and draw the problem of each group."""
         self._roster = Roster(self.n_groups * self.group_size, self.num_envs)
         if self.n_problems is not None:
             self._group_problems = self._rng.integers(self.n_problems, size=self.n_groups)
 
     def _problems_of(self, columns: np.ndarray) -> np.ndarray | None:
-        """The problems (num_envs,) that ``columns`` start at; an idle one replays its problem."""
+        """The problems (num_envs,) for ``columns`` to start. An idle column repeats its own."""
         if self.n_problems is None:
             return None
         if self._roster is None:
@@ -193,7 +193,7 @@ class GroupVecEnv(ColumnVecEnv):
         return self._column_problems
 
     def _confirm_problems(self, infos: dict[str, Any]) -> None:
-        """Raise a ValueError unless each column names the problem that it was told to start."""
+        """Raise a ValueError unless each column reports the problem that it had to start."""
         told = ColumnInfos(infos, self.num_envs)
         for column, problem in enumerate(self._column_problems):
             if "problem" not in told[column]:
@@ -230,27 +230,28 @@ def make_group_env(
     wrappers: Sequence[EnvWrapper] = (),
     **env_kwargs: Any,
 ) -> GroupVecEnv:
-    """Make the columns that play an iteration of any Gymnasium env.
+    """Make the columns for any Gymnasium env, to play it in groups.
 
-    :param env_id: Gymnasium id, with the module to import before a colon:
+    :param env_id: Gymnasium id, with the module to import in front of a colon:
         ``"pkpo_envs:pkpo/Bandit-v0"``
     :param n_groups: groups in an iteration, at least 1
     :param group_size: attempts at a group's problem, at least 2
     :param vectorization: "native" (the env's own vector entry point steps all columns at once),
-        "sync" (one after another), "async" (each in a process of its own; close the env in the
-        end, and start scripts from ``if __name__ == "__main__":``), or None: native where groups
-        can be played with it, else sync
-    :param num_envs: columns; None for one an attempt, with "async" not more than there are cores.
-        With fewer, attempts are played in waves
-    :param max_episode_steps: time limit of an episode, None for the one that the env came with
-    :param seeded_problems: for an env without problems: so many starts, each shared by a group
-        (:class:`pkpo_envs.SeededProblems`); None for one problem, all attempts being independent
-    :param wrappers: wrapper classes, or other functions from an env to an env. They are put around
-        the env of each column, the first one innermost. "native" takes none. Give a wrapper's
-        arguments by ``functools.partial``
-    :param env_kwargs: arguments of the env's constructor. One that has a name from above goes into
-        its registration: ``gymnasium.register(..., kwargs={"num_envs": 3})``
-    :raises ValueError: if an argument is out of range, or the env cannot be vectorised so
+        "sync" (one after another), "async" (one process per column; close the env at the end,
+        and start scripts from ``if __name__ == "__main__":``), or None: "native" if it can play
+        groups, else "sync"
+    :param num_envs: columns; None for one per attempt (with "async", at most one per core). With
+        fewer columns than attempts, a column plays several attempts, one after another
+    :param max_episode_steps: time limit of an episode; None keeps the env's own limit
+    :param seeded_problems: for an env without problems: the number of start states. The attempts of
+        a group share one (:class:`pkpo_envs.SeededProblems`). None means one problem, and all
+        attempts are independent
+    :param wrappers: wrapper classes, or other functions from an env to an env. They wrap the env of
+        each column; the first one is innermost. "native" accepts none. Use ``functools.partial`` to
+        pass arguments to a wrapper
+    :param env_kwargs: arguments of the env's constructor. If one has the name of a parameter above,
+        put it into the registration: ``gymnasium.register(..., kwargs={"num_envs": 3})``
+    :raises ValueError: if an argument is out of range, or this vectorization does not fit the env
     """
     check_groups(n_groups, group_size)
     if max_episode_steps is not None:

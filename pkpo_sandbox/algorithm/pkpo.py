@@ -18,18 +18,18 @@ from pkpo_sandbox.transforms import pkpo
 class PKPO(GroupPolicyGradient):
     """Pass@K Policy Optimization (Walder & Karkhanis, arXiv 2505.15201).
 
-    Trains a policy for the expected best of k attempts, max@k (pass@k for 0/1 returns), by
-    :func:`pkpo_sandbox.transforms.pkpo` on groups of n ≥ k. Takes the arguments of
-    :class:`GroupPolicyGradient` except the transform, and
+    Trains a policy to maximise the expected best return of k attempts, max@k (pass@k for 0/1
+    returns), with :func:`pkpo_sandbox.transforms.pkpo` on groups of n ≥ k attempts. Takes the
+    arguments of :class:`GroupPolicyGradient` except the transform, and these:
 
-    :param k: the number of attempts whose best counts, 1..group_size, or an SB3 schedule that
-        gives it as a whole number from the remaining progress (1 to 0), as those of
-        :mod:`pkpo_sandbox.schedules` do
-    :param baseline: "loo_minus_one" (the paper's recommendation; at k=1 it is RLOO), "loo"
+    :param k: the number of attempts of which the best counts, 1..group_size, or an SB3 schedule
+        that maps the remaining progress (1 to 0) to a whole number, such as those of
+        :mod:`pkpo_sandbox.schedules`
+    :param baseline: "loo_minus_one" (recommended by the paper; RLOO if k=1), "loo"
         (k < group_size) or "none"
     :param settings: ``learning_rate``, ``gamma``, ``n_epochs``, ``clip_range``, ``ent_coef``,
         ``max_grad_norm``, ``policy_kwargs``, ``stats_window_size``, ``tensorboard_log``,
-        ``verbose``, ``seed`` and ``device``, as :class:`GroupPolicyGradient` takes them
+        ``verbose``, ``seed`` and ``device``, see :class:`GroupPolicyGradient`
     """
 
     def __init__(

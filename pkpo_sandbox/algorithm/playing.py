@@ -1,4 +1,4 @@
-"""Any vector env of Stable-Baselines3, played in groups, and what its episodes returned."""
+"""Play any vector env of Stable-Baselines3 in groups, and read the returns of its episodes."""
 
 from typing import Any
 
@@ -11,18 +11,18 @@ from pkpo_sandbox.algorithm.vec_env import SEED_BOUND, declared_problems
 
 
 class GroupPlay:
-    """One player's hold on a vector env that it plays in groups.
+    """Lets one player play a vector env in groups.
 
-    A :class:`GroupVecEnv` deals the attempts itself, and knows when somebody else has played it.
-    Any other ``VecEnv`` gets a :class:`Roster` here, and needs a reset before an iteration unless
-    all its columns have just ended an episode.
+    A :class:`GroupVecEnv` deals the attempts itself, and detects that somebody else has played it.
+    For any other ``VecEnv``, this class keeps a :class:`Roster`. Such an env needs a reset before
+    an iteration, unless all its columns have just ended an episode.
 
-    :ivar attempts: (num_envs,) int64, the attempt that each column played in the latest step, -1
+    :ivar attempts: (num_envs,) int64, the attempt that each column played in the latest step; -1
         for none
     :ivar playing: (num_envs,) bool, the columns that played an attempt in the latest step
     :ivar finished: whether the latest step ended the iteration
-    :param env: wrapped as it is played
-    :raises ValueError: if a number is out of range, or the env cannot be played in such groups
+    :param env: with all its wrappers
+    :raises ValueError: if a number is out of range, or the env cannot play these groups
     """
 
     def __init__(self, env: VecEnv, n_groups: int, group_size: int) -> None:
@@ -42,19 +42,19 @@ class GroupPlay:
         self.finished = False
 
     def seed(self, seed: int | None) -> None:
-        """Seed the env, with a number that any env takes."""
+        """Seed the env, with a number that every env accepts."""
         if self._dealer is None and seed is not None:
             seed %= SEED_BOUND - self._env.num_envs  # SB3 adds the column's number
         self._env.seed(seed)
 
     def ask(self) -> None:
-        """Let the next reset start an iteration. To be followed by the reset and :meth:`accept`."""
+        """Make the next reset start an iteration. Then call the reset and :meth:`accept`."""
         if self._dealer is not None:
             self._dealer.set_groups(self._n_groups, self._group_size)
         self._deal()
 
     def accept(self) -> None:
-        """Take the env as it stands: what was done with it so far was this player's doing."""
+        """Accept the state of the env: all resets and steps until now were this player's."""
         self._turn = self._turn_now()
 
     def reset(self) -> Any:
@@ -65,7 +65,7 @@ class GroupPlay:
         return observations
 
     def step(self, actions: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, Any]:
-        """Step the env. -> observations, rewards, dones and infos, as ``VecEnv.step`` gives them.
+        """Step the env. -> observations, rewards, dones and infos, as from ``VecEnv.step``.
 
         :raises ValueError: if somebody else has played the env, or an attempt does not end
         """
@@ -85,11 +85,11 @@ class GroupPlay:
 
     @property
     def disturbed(self) -> bool:
-        """Whether somebody else has played the env; of envs that do not tell, False."""
+        """Whether somebody else has played the env. False if the env cannot detect it."""
         return self._turn != self._turn_now()
 
     def refuse_others(self) -> None:
-        """Raise a ValueError if somebody else has played the env, which cut the attempts off."""
+        """Raise a ValueError if somebody else has played the env and so cut off the attempts."""
         if self.disturbed:
             raise ValueError(
                 "the env was played by something else in the middle of an iteration, which cut "
@@ -106,9 +106,9 @@ class GroupPlay:
 
 
 class EpisodeReturns:
-    """What the episodes of a vector env returned: undiscounted, and not scaled by VecNormalize.
+    """The returns of a vector env's episodes: undiscounted, without VecNormalize's scaling.
 
-    A :class:`GroupVecEnv` keeps the account itself. For any other ``VecEnv`` it is kept here.
+    A :class:`GroupVecEnv` adds the rewards up itself. For any other ``VecEnv``, this class does.
     """
 
     def __init__(self, env: VecEnv) -> None:
@@ -118,13 +118,13 @@ class EpisodeReturns:
         self._own = Account(env.num_envs)
 
     def after_step(self, rewards: np.ndarray, dones: np.ndarray, playing: np.ndarray) -> np.ndarray:
-        """The returns (num_envs,) float64 of the columns' episodes, with the step just played.
+        """Add the step just played. -> returns (num_envs,) float64 of the columns' episodes.
 
-        To be called at every step.
+        Call it after every step.
 
-        :param rewards: (num_envs,) of the step, as the env gave them
+        :param rewards: (num_envs,) of the step, as returned by the env
         :param dones: (num_envs,) bool
-        :param playing: (num_envs,) bool, the columns whose step counts; the others return 0
+        :param playing: (num_envs,) bool, the columns whose step counts; the return of others is 0
         """
         if self._known is not None:
             return self._known.returns
@@ -135,5 +135,5 @@ class EpisodeReturns:
 
 
 def count_problems(env: VecEnv) -> int:
-    """How many problems the columns of an env share; one that does not say has one."""
+    """The number of problems that the columns of an env share; 1 if it declares none."""
     return declared_problems(env) or 1

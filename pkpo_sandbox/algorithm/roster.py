@@ -1,21 +1,21 @@
-"""Which attempt each column plays, and what the columns earn."""
+"""Which attempt each column plays, and the returns of the columns' episodes."""
 
 import numpy as np
 
-IDLE = -1  #: the number of no attempt
+IDLE = -1  #: stands in place of an attempt's number in an idle column
 
-STEP_LIMIT = 100_000  #: an attempt that has not ended after so many steps is refused as endless
+STEP_LIMIT = 100_000  #: an attempt of so many steps counts as endless and raises an error
 
 
 class Roster:
-    """Which attempt each column of a vectorised env is playing.
+    """Which attempt each column of a vector env plays.
 
-    Attempts are handed out in order, to columns as they come free. A column is idle when no attempt
-    is left for it. Every attempt is played to its end before the roster is finished, so no attempt
-    is dropped for being slow, and long episodes are as likely as they are under the policy.
+    Attempts are dealt in order: a column that has ended one gets the next. A column is idle when no
+    attempt is left for it. The roster is finished when all attempts have ended. So no attempt is
+    dropped because it is slow, and long episodes are as frequent as they are under the policy.
 
     :param n_attempts: attempts of one iteration, n_groups * group_size
-    :param n_columns: number of parallel envs, any positive number
+    :param n_columns: number of columns, at least 1
     """
 
     def __init__(self, n_attempts: int, n_columns: int) -> None:
@@ -34,9 +34,9 @@ class Roster:
         return self._unfinished == 0
 
     def end(self, ended: np.ndarray) -> None:
-        """Note which columns' episodes ended, and hand those columns the next attempts.
+        """Note the columns whose episodes ended, and deal them the next attempts.
 
-        To be called once a step.
+        Call it once per step.
 
         :param ended: (n_columns,) bool
         :raises ValueError: if an attempt has not ended after ``STEP_LIMIT`` steps
@@ -55,7 +55,7 @@ class Roster:
             self._refuse_endless()
 
     def _refuse_endless(self) -> None:
-        """Raise a ValueError for an attempt at the limit; look again when another may be there."""
+        """Raise a ValueError if an attempt is at the limit; else set the time of the next check."""
         taken = np.where(self.attempts != IDLE, self._steps - self._began, 0)
         column = int(taken.argmax())
         if taken[column] >= STEP_LIMIT:
@@ -69,9 +69,9 @@ class Roster:
 
 
 class Account:
-    """What each column has earned in its episode: the only place where rewards are added up.
+    """The return of each column's episode so far. Only this class adds up rewards step by step.
 
-    The sums of an episode can be read after the step that ended it, and start at 0 with the next.
+    The sums of an episode can be read after its last step. The next step starts again at 0.
 
     :ivar returns: (n_columns,) float64, undiscounted sums of rewards
     :ivar lengths: (n_columns,) int64, steps
@@ -87,7 +87,7 @@ class Account:
 
         :param rewards: (n_columns,)
         :param ended: (n_columns,) bool, the columns whose episode ends with this step
-        :param playing: (n_columns,) bool, the columns whose step counts; the others are at 0
+        :param playing: (n_columns,) bool, the columns whose step counts; the sums of others are 0
         """
         for sums, amounts in ((self.returns, rewards), (self.lengths, 1)):
             sums[self._over] = 0
@@ -96,5 +96,5 @@ class Account:
         self._over = ended
 
     def clear(self) -> None:
-        """Start all columns at 0 with the next step."""
+        """Make all columns start at 0 with the next step."""
         self._over = np.ones(len(self.returns), dtype=bool)

@@ -1,4 +1,4 @@
-"""The settings of a policy gradient: what each may be, as a number or at any moment of training."""
+"""The settings of a policy gradient, and the checks of their ranges. Some may be schedules."""
 
 import math
 from typing import Any, TypedDict
@@ -8,15 +8,16 @@ from stable_baselines3.common.type_aliases import Schedule
 
 from pkpo_sandbox.schedules import at_every_percent, value_at
 
-LARGEST_FLOAT32 = torch.finfo(torch.float32).max  #: what the networks compute in
+LARGEST_FLOAT32 = torch.finfo(torch.float32).max  #: networks compute in float32
 
 SCHEDULED = ("learning_rate", "clip_range", "ent_coef")
 
-CHECKED = (*SCHEDULED, "n_epochs", "gamma", "max_grad_norm", "policy_kwargs")  #: check_settings'
+#: the arguments of check_settings
+CHECKED = (*SCHEDULED, "n_epochs", "gamma", "max_grad_norm", "policy_kwargs")
 
 
 class Settings(TypedDict, total=False):
-    """What every algorithm here takes beside its objective and its groups.
+    """The arguments of every algorithm here, except the objective and the groups.
 
     See :class:`~pkpo_sandbox.algorithm.group_policy_gradient.GroupPolicyGradient`.
     """
@@ -44,11 +45,11 @@ def check_settings(
     policy_kwargs: dict[str, Any],
     **rates: Any,
 ) -> None:
-    """Refuse settings that are out of range or do not go together.
+    """Raise an error if a setting is out of range, or settings contradict each other.
 
-    :param rates: those of :data:`SCHEDULED`, numbers or schedules. A schedule is tried at every
-        percent of training, so that it is refused now and not half-way through
-    :raises ValueError: naming the setting, its value and what it may be
+    :param rates: the settings in :data:`SCHEDULED`, numbers or schedules. A schedule is evaluated
+        at every percent of training, so that an error is found now and not during training
+    :raises ValueError: with the setting's name, its value and its range
     """
     if isinstance(n_epochs, bool) or not isinstance(n_epochs, int) or n_epochs < 1:
         raise ValueError(f"n_epochs must be an integer of at least 1, got {n_epochs!r}")
@@ -82,7 +83,7 @@ def check_settings(
 
 
 def value_of(name: str, setting: float | Schedule, progress_remaining: float) -> float:
-    """A setting of :data:`SCHEDULED` at this moment.
+    """The value of a setting in :data:`SCHEDULED` at this moment of training.
 
     :param progress_remaining: 1 at the beginning of training, 0 at its end
     :raises ValueError: if it is not a finite number of at least 0

@@ -1,1 +1,1 @@
-"""What a policy achieves: estimated on groups of attempts, or exactly where the world knows it."""
+"""Metrics of a policy: estimates from groups of attempts, and the exact values of a world."""

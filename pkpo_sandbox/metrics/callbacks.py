@@ -1,14 +1,14 @@
-"""What a policy achieves while it trains: callbacks for any Stable-Baselines3 algorithm.
+"""Callbacks that log metrics during training, for any Stable-Baselines3 algorithm.
 
-    GroupEvalCallback     eval/max_at_{k}, eval/ep_rew_mean      estimated on groups of its own
+    GroupEvalCallback     eval/max_at_{k}, eval/ep_rew_mean      estimates on separate groups
     SolveRateCallback     rollout/solved                         problems solved so far in training
     ExactCallback         exact/max_at_{k}..., exact/entropy     from the world's exact solution
-    EntropyCallback       rollout/entropy                        of any policy, where it acts
+    EntropyCallback       rollout/entropy                        at the training observations
 
-They write to the algorithm's logger and never dump it: their latest values stand in the next row of
-the log. None of them changes what is learned: a run with them is bit for bit the run without.
-``eval_freq`` counts calls of the callback, one for each step of the vectorised env, as in SB3's
-``EvalCallback``. In a world of one-step episodes with a column for each attempt, that is updates.
+They record values in the algorithm's logger and never dump it: the next row of the log has their
+latest values. They do not change training: a run is bit for bit the same with and without them.
+``eval_freq`` counts calls of the callback, one per step of the vector env, as in SB3's
+``EvalCallback``. If episodes have one step and each attempt has a column, it counts iterations.
 """
 
 from collections.abc import Sequence
@@ -43,19 +43,19 @@ from pkpo_sandbox.transforms import powers_of_two
 
 
 class GroupEvalCallback(BaseCallback):
-    """Estimates max@k of the current policy on fresh groups, apart from the training.
+    """Estimates max@k of the current policy on new groups, separately from training.
 
-    Records ``eval/ep_rew_mean`` and ``eval/max_at_{k}``, the unbiased estimate from each group
-    (``transforms.max_at_k``), averaged over groups, in units of reward; where returns are 0 or 1 it
-    is pass@k. An evaluation's problems and samples follow from ``seed`` and the timesteps so far.
+    Records ``eval/ep_rew_mean`` and ``eval/max_at_{k}``, in units of reward. The latter is the mean
+    over groups of the unbiased estimate ``transforms.max_at_k``. With returns of 0 and 1 it is
+    pass@k. ``seed`` and the timesteps so far determine an evaluation's problems and samples.
 
     :param eval_env: a Gymnasium id with its module ("pkpo_envs:pkpo/Bandit-v0"), or a ``VecEnv``
-        other than the training env, which ``evaluate_groups`` takes; wrapped in a
-        ``VecNormalize`` with ``training=False`` if the training env has one
-    :param n_groups: problems in an evaluation, at least 1
-    :param group_size: attempts at each, at least 2
-    :param eval_freq: calls between evaluations, at least 1
-    :param ks: 1..group_size each; None for the powers of two
+        that ``evaluate_groups`` accepts and that is not the training env; wrapped in a
+        ``VecNormalize`` with ``training=False`` if the training env has a ``VecNormalize``
+    :param n_groups: groups in an evaluation, at least 1
+    :param group_size: attempts in a group, at least 2
+    :param eval_freq: calls between two evaluations, at least 1
+    :param ks: each in 1..group_size; None for the powers of two
     :param deterministic: see :func:`~pkpo_sandbox.metrics.evaluation.evaluate_groups`
     :param seed: at least 0
     :raises ValueError: if an argument is out of range, or, when training starts, the envs differ
@@ -124,20 +124,20 @@ class GroupEvalCallback(BaseCallback):
 
 
 class SolveRateCallback(BaseCallback):
-    """Counts the problems that training has ever solved.
+    """Logs the solve rate: the share of problems solved so far in training.
 
-    Records ``rollout/solved``, their share in [0, 1], which never falls. A problem is solved by an
-    attempt whose return, summed in float64 and without ``VecNormalize``'s scaling, reaches
-    ``threshold``. The attempt's problem is ``info["problem"]`` of its last step (0 if the env has
-    one problem). Only attempts that are trained on count, not the surplus ones that idle columns of
-    a group env play. An episode that ``learn`` finds under way counts from there.
+    Records ``rollout/solved``, in [0, 1]. It never falls. A problem is solved if the return of an
+    attempt at it reaches ``threshold``. The return is summed in float64, without ``VecNormalize``'s
+    scaling. The problem of an attempt is ``info["problem"]`` of its last step (0 if the env has one
+    problem). Only attempts used in training count, not the episodes of idle columns. If an episode
+    has begun before ``learn``, only its steps within ``learn`` count.
 
     :ivar solved: (n_problems,) bool, kept from one ``learn`` to the next. To resume in another
-        process, save it (``np.save``) and give it to the constructor there.
+        process, save it (``np.save``) and pass it to the constructor there.
     :param threshold: the return of a solved problem, in units of reward; leave room for rounding
-        if it is a sum of fractions
-    :param n_problems: None to ask the env, where an env without problems has one
-    :param solved: where to resume
+        if the return is a sum of fractions
+    :param n_problems: None to ask the env; an env that declares no problems counts as one problem
+    :param solved: problems that are already solved, to resume; None for none
     :raises ValueError: if ``n_problems``, ``solved`` and the env contradict each other
     """
 
@@ -175,7 +175,7 @@ class SolveRateCallback(BaseCallback):
     def _on_step(self) -> bool:
         if self._n_solved < len(self.solved):
             ended = self.locals["dones"]
-            playing = self.locals.get("playing", np.ones(len(ended), dtype=bool))  # idle: of PKPO
+            playing = self.locals.get("playing", np.ones(len(ended), dtype=bool))  # from PKPO
             returns = self._episode_returns.after_step(self.locals["rewards"], ended, playing)
             won = np.flatnonzero(ended & playing & (returns >= self.threshold))
             if won.size:
@@ -184,7 +184,7 @@ class SolveRateCallback(BaseCallback):
         return True
 
     def _solve(self, columns: list[int]) -> None:
-        """Note that the attempts which ended in these columns succeeded."""
+        """Mark the problems of the attempts that ended in these columns as solved."""
         infos, n_problems = self.locals["infos"], len(self.solved)
         try:
             named = [infos[column]["problem"] for column in columns] if n_problems > 1 else [0]
@@ -205,19 +205,19 @@ class SolveRateCallback(BaseCallback):
 
 
 class ExactCallback(BaseCallback):
-    """Exact values of the current policy, in a world that knows them: no sampling, no noise.
+    """Logs exact values of the current policy, in a world with an exact solution: no noise.
 
-    Records ``exact/max_at_{k}`` and, for each other float of ``world.exact(k, ...)`` whose name
-    starts with max_at_k, its like (max_at_k_hard is ``exact/max_at_{k}_hard``). And
-    ``exact/entropy``, the mean over all decisions of the action distribution's entropy, in nats
-    (differential, so possibly negative, for Gaussian actions).
+    Records ``exact/max_at_{k}``, and each other float in ``world.exact(k, ...)`` whose name starts
+    with max_at_k (max_at_k_hard becomes ``exact/max_at_{k}_hard``). Also records ``exact/entropy``,
+    the mean entropy of the action distributions over all decisions, in nats. For Gaussian actions
+    it is the differential entropy, which may be negative.
 
-    :param world: a Gymnasium env, or its id with its module, built like the training env's, but not
-        itself in training; see ``pkpo_envs.ProblemEnv`` for ``exact``
-    :param ks: at least 1 each
+    :param world: a Gymnasium env with the same arguments as the training env, but another instance;
+        or its id with its module. See ``pkpo_envs.ProblemEnv`` for ``exact``
+    :param ks: each at least 1
     :param eval_freq: calls between two records, at least 1
     :raises ValueError: if the world has no exact solution, an argument is out of range, or, when
-        training starts, the policy has no action distribution or plays in other spaces
+        training starts, the policy has no action distribution or has other spaces
     """
 
     def __init__(
@@ -243,7 +243,7 @@ class ExactCallback(BaseCallback):
         self._observations = problem_observations(self.model, self.world)
         distribution_parameters(
             self.model, self._observations
-        )  # refuses a policy without distribution
+        )  # raises if the policy has no distribution
 
     def _on_step(self) -> bool:
         if self.n_calls % self.eval_freq == 0:
@@ -254,11 +254,11 @@ class ExactCallback(BaseCallback):
 
 
 class EntropyCallback(BaseCallback):
-    """The entropy of the policy where it acts, in any env.
+    """Logs the entropy of the policy at the training observations, in any env.
 
-    Records ``rollout/entropy``, the mean over the columns of the action distribution's entropy at
-    the observations that the latest actions answered, in nats; of squashed Gaussians, which have
-    no closed form, minus the log-probability of a sample.
+    Records ``rollout/entropy`` in nats: the mean over columns of the action distribution's entropy
+    at the observations of the latest actions. Squashed Gaussians have no closed form: their entropy
+    is estimated as minus the log-probability of a sample.
 
     :param eval_freq: calls between two records, at least 1
     :raises ValueError: if ``eval_freq`` is out of range, or the policy has no action distribution
@@ -286,7 +286,7 @@ class EntropyCallback(BaseCallback):
 
 
 def _check_counts(**values: Sequence[int]) -> tuple[int, ...]:
-    """Integers of at least 1, at least one of them."""
+    """Check that there is at least one number, and that all are integers of at least 1."""
     ((name, numbers),) = values.items()
     if not numbers or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in numbers):
         raise ValueError(f"{name}={list(numbers)} must be of integers of at least 1")

@@ -1,4 +1,4 @@
-"""What an estimator does at a fixed policy: no training, only samples and exact values."""
+"""Statistics of gradient estimators at a fixed policy: samples and exact values, no training."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +22,7 @@ def gradient_variance(
     seed: int,
     std: float = 0.1,
 ) -> list[dict[str, Any]]:
-    """Mean and variance of one group's gradient estimate on the 1-D cliff, beside the exact one.
+    """Mean and variance of one group's gradient estimate on the 1-D cliff, and the exact gradient.
 
     The policy is N(theta, std) over positions, and a group's estimate of d max@k / d theta is
     Σ_i w_i (x_i − theta) / std², with the weights of :func:`pkpo_sandbox.transforms.pkpo`
@@ -30,9 +30,9 @@ def gradient_variance(
 
     :param theta: mean of the policy, a position
     :param group_size: n, the attempts of a group
-    :param ks: those above ``group_size`` have no estimator and give no row; nor has "loo" at
+    :param ks: there is no estimator and so no row for k > group_size, and none for "loo" with
         k = group_size
-    :param n_groups: how many groups are sampled
+    :param n_groups: number of groups to sample
     :return: a row for each k and baseline: theta, n, k, baseline, mean, standard_error,
         variance (of one group's estimate), true_gradient
     """
@@ -81,10 +81,10 @@ def moments(sample: NDArray[np.float64]) -> dict[str, float]:
 def sample_weights(
     group_size: int, ks: Sequence[int], n_correct: int, baseline: str
 ) -> list[dict[str, Any]]:
-    """The weight that each rank of a group gets, for evenly spread and for 0/1 rewards.
+    """The weight of each rank in a group, for evenly spaced and for 0/1 rewards.
 
     :param group_size: n; the continuous rewards are 1/n, 2/n, ..., 1
-    :param n_correct: how many of the binary rewards are 1
+    :param n_correct: number of binary rewards that are 1
     :return: a row for each kind of reward, k and rank: reward, k, rank (1 is the worst), value,
         weight (in the sum convention)
     """

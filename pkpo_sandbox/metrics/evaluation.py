@@ -1,4 +1,4 @@
-"""What a policy achieves on groups of episodes of its own, apart from any training."""
+"""Evaluate a policy on groups of attempts, separately from training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,17 +23,19 @@ def evaluate_groups(
 ) -> torch.Tensor:
     """Play whole episodes, ``group_size`` attempts at each of ``n_groups`` problems.
 
-    A function of its arguments: the env is seeded, and what ``model.predict`` draws from is seeded
-    and afterwards put back as it was. The env's episodes under way are lost.
+    The result depends only on the arguments: this seeds the env and the random generators that
+    ``model.predict`` uses, and restores the generators afterwards. Unfinished episodes of the env
+    are lost.
 
-    :param model: acts by ``predict``. (DQN's tosses its exploration coin once a step for all
+    :param model: acts with ``predict``. (DQN makes one exploration decision per step for all
         columns, so its attempts are independent only with ``deterministic=True``.)
-    :param env: one from ``make_group_env``, or any ``VecEnv`` of one problem; of any size
-    :param deterministic: the policy's modes in place of samples of it
+    :param env: an env from ``make_group_env``, or any ``VecEnv`` with one problem; any number of
+        columns
+    :param deterministic: use the mode of the policy instead of samples
     :param seed: of the problems, the env and the actions, 0 to 2**32 - 1
     :return: undiscounted returns (n_groups, group_size) float64, without ``VecNormalize``'s scaling
     :raises ValueError: if n_groups or group_size is out of range, or the env has several problems
-        and does not deal them out to groups
+        and cannot assign one to each group
     """
     play, earned = GroupPlay(env, n_groups, group_size), EpisodeReturns(env)
     returns = np.zeros((n_groups, group_size))
@@ -56,10 +58,10 @@ def gpus(model: BaseAlgorithm) -> list[torch.device]:
 
 @contextmanager
 def own_randomness(model: BaseAlgorithm, seed: int) -> Iterator[None]:
-    """Seed what ``predict`` may draw from: torch, NumPy, the action space; restore it after."""
+    """Seed all generators that ``predict`` may use: torch, NumPy, action space; then restore."""
     devices = gpus(model)
     actions = model.action_space.np_random.bit_generator
-    before = np.random.get_state(), actions.state  # noqa: NPY002, what DQN draws from
+    before = np.random.get_state(), actions.state  # noqa: NPY002, DQN draws from it
     with torch.random.fork_rng(devices):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every GPU
         for device in devices:

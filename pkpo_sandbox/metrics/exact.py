@@ -1,7 +1,7 @@
-"""The exact values of a policy, in a world that knows them: no sampling, no noise.
+"""The exact values of a policy, from a world with an exact solution: no sampling, no noise.
 
-A world's ``exact(k, ...)`` is given the policy's action distributions at what its *decisions* are:
-the first observation of every problem, or, where an episode takes several steps, the world's
+A world's ``exact(k, ...)`` takes the policy's action distributions at its *decisions*. These are
+the first observations of all problems. If episodes have several steps, they are the world's
 ``decision_observations()``.
 """
 
@@ -25,10 +25,10 @@ from pkpo_envs.column import cast
 def policy_parameters(model: BaseAlgorithm, world: gymnasium.Env) -> dict[str, NDArray[np.float64]]:
     """The action distributions of a policy at every decision of a world.
 
-    :return: {"probabilities": (n_decisions, n_actions)} of a categorical policy,
-        {"mean": (n_decisions, action_dim), "std": likewise} of a diagonal Gaussian one
-    :raises ValueError: if the policy has another kind of distribution, or none (DQN, SAC), or plays
-        in other spaces than the world's
+    :return: {"probabilities": (n_decisions, n_actions)} for a categorical policy,
+        {"mean": (n_decisions, action_dim), "std": same shape} for a diagonal Gaussian policy
+    :raises ValueError: if the policy has another kind of distribution or none (DQN, SAC), or its
+        spaces differ from the world's
     """
     return distribution_parameters(model, problem_observations(model, world))
 
@@ -36,7 +36,7 @@ def policy_parameters(model: BaseAlgorithm, world: gymnasium.Env) -> dict[str, N
 def exact_values(
     model: BaseAlgorithm, world: gymnasium.Env, ks: Sequence[int]
 ) -> dict[int, dict[str, Any]]:
-    """The world's exact facts about the policy for each k: ``world.exact(k, ...)`` by k.
+    """The world's exact values for the policy: a dict from k to ``world.exact(k, ...)``.
 
     :raises ValueError: if the world has no exact solution; see also :func:`policy_parameters`
     """
@@ -46,7 +46,7 @@ def exact_values(
 
 
 def policy_entropy(parameters: dict[str, NDArray[np.float64]]) -> float:
-    """The mean entropy in nats of the distributions that :func:`policy_parameters` gives."""
+    """The mean entropy in nats of the distributions from :func:`policy_parameters`."""
     if "probabilities" in parameters:
         entropies = entr(parameters["probabilities"]).sum(-1)
     else:
@@ -59,12 +59,12 @@ def exact_statistics(
     ks: Sequence[int],
     parameters: dict[str, NDArray[np.float64]],
 ) -> dict[str, float]:
-    """What is logged of a policy's exact values.
+    """The exact values of a policy that are logged.
 
     :param exact: the world's method, see :func:`exact_solution`
-    :param parameters: what :func:`policy_parameters` gives
-    :return: ``entropy`` in nats, ``max_at_{k}``, and each other float of ``exact(k, ...)`` whose
-        name starts with max_at_k (max_at_k_hard is ``max_at_{k}_hard``)
+    :param parameters: the result of :func:`policy_parameters`
+    :return: ``entropy`` in nats, ``max_at_{k}``, and each other float in ``exact(k, ...)`` whose
+        name starts with max_at_k (max_at_k_hard becomes ``max_at_{k}_hard``)
     """
     statistics = {"entropy": policy_entropy(parameters)}
     for k in ks:
@@ -77,7 +77,7 @@ def exact_statistics(
 def exact_solution(world: gymnasium.Env) -> Callable[..., dict[str, Any]]:
     """The world's method ``exact``.
 
-    :raises ValueError: if it has none
+    :raises ValueError: if the world has no such method
     """
     exact = conventions.exact_solution(world)
     if exact is None:
@@ -89,12 +89,12 @@ def exact_solution(world: gymnasium.Env) -> Callable[..., dict[str, Any]]:
 
 
 def problem_observations(model: BaseAlgorithm, world: gymnasium.Env) -> Any:
-    """What the world's exact solution asks a policy about, as (rows, ...) or a dict of such arrays.
+    """The observations that the world's exact solution needs: (rows, ...) or a dict of such arrays.
 
-    That is the world's ``decision_observations()`` if it has them, else the first observation of
-    every problem.
+    These are the world's ``decision_observations()`` if it has this method, else the first
+    observation of every problem.
     """
-    if not is_image_space(world.observation_space):  # SB3 moves an image's channels
+    if not is_image_space(world.observation_space):  # SB3 transposes images
         check_for_correct_spaces(world, model.observation_space, model.action_space)
     decision_observations = conventions.decision_observations(world)
     if decision_observations is not None:
