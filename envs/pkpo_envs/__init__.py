@@ -1,6 +1,6 @@
 """Worlds of problems for Pass@K Policy Optimization, registered with Gymnasium on import.
 
-Each world registers itself at the end of its own file. To add one, add its file.
+Each world registers itself at the end of its own file. To add a world, add its file.
 """
 
 from importlib import import_module

@@ -20,16 +20,16 @@ from pkpo_envs.rendering import GAINED, GROUND, Attempts, legend
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_LARGEST_GAP = 1e-4  # of `best_policy` to the greatest max@k, in units of the payouts' spread
+_LARGEST_GAP = 1e-4  # between `best_policy` and the greatest max@k, in units of the payouts' spread
 
 
 class BanditEnv(ProblemEnv):
     """
     ## Description
 
-    A one-step bandit. By default a safe arm always pays 0.5, a risky one pays 0.8 four times in ten
-    and a long shot pays 1.0 one time in ten: the mean prefers the safe arm, the maximum of many
-    attempts the long shot, and the best policies for a k in between mix the arms.
+    A one-step bandit. By default a safe arm always pays 0.5, a risky arm pays 0.8 with probability
+    0.4, and a long shot pays 1.0 with probability 0.1. The safe arm has the best mean, and the long
+    shot has the best maximum of many attempts. For a k in between the best policy mixes the arms.
 
     ## Observation
 
@@ -49,9 +49,9 @@ class BanditEnv(ProblemEnv):
 
     ## Exact solution
 
-    `max_at_k`, `max_at_k_gradient` and `best_policy`. With the outcomes v_0 < ... < v_m and the
-    distribution function F of a policy's reward, which is linear in the policy,
-    max@k = v_m - sum_j (v_(j+1) - v_j) F(v_j)^k, which is concave in the policy.
+    `max_at_k`, `max_at_k_gradient` and `best_policy`. Let v_0 < ... < v_m be the outcomes and F the
+    distribution function of a policy's reward. F is linear in the policy, and
+    max@k = v_m - sum_j (v_(j+1) - v_j) F(v_j)^k is concave in the policy.
 
     ## Reference
 
@@ -92,7 +92,7 @@ class BanditEnv(ProblemEnv):
         return np.where(pays, self.payouts[actions], 0.0)
 
     def draw(self, axes: Axes, attempts: Attempts) -> None:
-        """Each arm's odds, how often it was chosen, and how often it paid."""
+        """Draw each arm's payout and probability, how often it was chosen and how often it paid."""
         share = 1 / max(len(attempts), 1)
         arms, paid = attempts.actions, attempts.returns != 0
         for color, label, chosen in ((GROUND, "unpaid", arms), (GAINED, "paid", arms[paid])):
@@ -113,7 +113,7 @@ class BanditEnv(ProblemEnv):
         return float(outcomes[-1] - np.diff(outcomes) @ (below @ policy) ** k)
 
     def max_at_k_gradient(self, policy: ArrayLike, k: int) -> NDArray[np.float64]:
-        """The partial derivatives (n_arms,) of `max_at_k` by the probabilities of a policy."""
+        """The partial derivatives (n_arms,) of `max_at_k` in the probabilities of a policy."""
         policy, k = check_distribution(policy, (self.n_arms,)), check_target(k)
         outcomes, below = self._outcomes()
         return -k * (np.diff(outcomes) * (below @ policy) ** (k - 1)) @ below
@@ -121,12 +121,13 @@ class BanditEnv(ProblemEnv):
     def best_policy(self, k: int) -> NDArray[np.float64]:
         """A policy (n_arms,) with the greatest `max_at_k`, to about 1e-7.
 
-        It has the least sum_j (v_(j+1) - v_j) F(v_j)^k. The k-th root of this sum is a k-norm of F:
-        convex too, and unlike the sum it neither vanishes nor flattens as k grows. No policy is
-        better by more than the steepest slope of max@k, which is concave, towards a single arm.
+        It minimises sum_j (v_(j+1) - v_j) F(v_j)^k. The k-th root of this sum is a k-norm of F. It
+        is convex too, and unlike the sum it neither vanishes nor flattens as k grows. max@k is
+        concave, so no policy is better by more than the steepest slope towards a single arm.
 
         Raises:
-            RuntimeError: that slope is above 1e-4 of the payouts' spread: k is huge, arms are rare.
+            RuntimeError: if this slope is above 1e-4 of the payouts' spread. This can happen with a
+                very large k and an arm that rarely pays.
         """
         k = check_target(k)
         if k not in self._best:
@@ -155,7 +156,7 @@ class BanditEnv(ProblemEnv):
             constraints={"type": "eq", "fun": lambda policy: policy.sum() - 1},
             options={"ftol": 1e-16, "maxiter": 1000},
         )
-        # Not by found.success: a line search that only meets rounding errors fails at the optimum.
+        # found.success is no test: at the optimum rounding errors can make the line search fail.
         policy = found.x / found.x.sum()
         slopes = self.max_at_k_gradient(policy, k)
         gap, spread = slopes.max() - slopes @ policy, gaps.sum()
@@ -179,7 +180,7 @@ class BanditEnv(ProblemEnv):
         }
 
     def _outcomes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The outcomes v_0 < ... < v_m, and P(reward <= v_j | arm) as (m, n_arms) for j < m."""
+        """Return the outcomes v_0 < ... < v_m, and P(reward <= v_j | arm), j < m, (m, n_arms)."""
         outcomes = np.unique(np.append(self.payouts, 0.0))
         level = outcomes[:-1, np.newaxis]
         below = np.where(self.payouts <= level, self.probabilities, 0.0)
@@ -193,7 +194,7 @@ class BanditVectorEnv(ProblemVectorEnv):
 
 
 def _numbers(name: str, values: Sequence[float]) -> NDArray[np.float64]:
-    with suppress(ValueError):  # sequences of unequal lengths make no array
+    with suppress(ValueError):  # sequences of unequal lengths are not an array
         array = np.asarray(values)
         if array.ndim == 1 and array.dtype.kind in "iuf":
             return array.astype(np.float64)

@@ -1,4 +1,4 @@
-"""Checks of what callers give to a world: options, problems, actions, policies."""
+"""Checks of the arguments of a world: options, problems, actions, policies."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def check_target(k: Any) -> int:
-    """k, how many attempts the best is taken of, if it is an integer of at least 1."""
+    """Return k as an int. It must be an integer of at least 1: the best is of k attempts."""
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise ValueError(f"k={k!r} must be an integer of at least 1: the best is of k attempts.")
     return int(k)
 
 
 def check_distribution(policy: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """A policy of this shape, if it is at least 0 and sums to 1 (within 1e-5) on the last axis."""
+    """Return the policy as float64. It must have this shape and hold distributions.
+
+    Its entries must be at least 0 and sum to 1 (within 1e-5) on the last axis.
+    """
     policy = np.asarray(policy, dtype=np.float64)
     if policy.shape != shape:
         raise ValueError(
@@ -59,7 +62,11 @@ def check_mask(mask: Any, num_envs: int) -> NDArray[np.bool_]:
 def check_problems(
     problems: Any, n_problems: int, batch: int, counts: NDArray[np.bool_] | None = None
 ) -> NDArray[np.int64]:
-    """One problem for all rows or one a row, as (batch,); only rows that count are checked."""
+    """Return the problems as an array (batch,).
+
+    :param problems: one integer for all rows, or one per row
+    :param counts: (batch,) the rows to check; None checks all rows
+    """
     array = np.asarray(problems)
     if not np.issubdtype(array.dtype, np.integer):
         raise ValueError(
@@ -83,7 +90,10 @@ def check_problems(
 
 
 def check_actions(actions: NDArray[Any], space: spaces.Space[Any], batch: int) -> NDArray[Any]:
-    """Actions (batch, ...) in the dtype of the space: in range if discrete, finite if real."""
+    """Return the actions (batch, ...) in the dtype of the space.
+
+    Discrete actions must be in range, real actions must be finite.
+    """
     if not isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.Box):
         raise TypeError(f"Worlds do not act in {space}: use a Discrete, MultiDiscrete or Box.")
     shape = (batch, *(space.shape or ()))
@@ -92,7 +102,7 @@ def check_actions(actions: NDArray[Any], space: spaces.Space[Any], batch: int) -
             f"The actions have shape {actions.shape}, expected {shape}: one of {space} per column."
         )
     if isinstance(space, spaces.Box):
-        # False for NaN too, and for what a float32 cannot hold.
+        # Also False for NaN and for values that overflow float32.
         valid = np.abs(actions) <= np.finfo(space.dtype).max
         bound = "finite: look for NaN or infinity in the policy"
     elif np.issubdtype(actions.dtype, np.integer):

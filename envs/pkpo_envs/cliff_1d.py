@@ -23,9 +23,9 @@ class Cliff1DEnv(ProblemEnv):
     """
     ## Description
 
-    A one-step world on a line. The reward grows towards x = 1 and is gone beyond it. A Gaussian
-    policy keeps away from this cliff for the sake of the mean, and moves towards its edge for the
-    sake of the maximum of many attempts.
+    A one-step world on a line. The reward grows up to x = 1 and is 0 beyond it. A Gaussian policy
+    that maximises the mean stays away from this cliff. A policy that maximises the best of many
+    attempts moves towards its edge.
 
     ## Observation
 
@@ -34,9 +34,9 @@ class Cliff1DEnv(ProblemEnv):
     ## Action
 
     `Box(-1, 1, (1,), float32)`: a step from the middle, x = 0.5 + action. Both ends of the box,
-    x = -0.5 and x = 1.5, lie outside [0, 1]. So an algorithm that clips Gaussian samples to the
-    bounds, as Stable-Baselines3 does, changes no reward: it cannot move samples onto the edge of
-    the cliff. Actions outside the box are allowed, and earn 0 as well.
+    x = -0.5 and x = 1.5, lie outside [0, 1]. Some algorithms, such as those of Stable-Baselines3,
+    clip Gaussian samples to the box. This changes no reward: clipping cannot move a sample onto the
+    edge of the cliff. Actions outside the box are allowed, and earn 0 too.
 
     ## Reward
 
@@ -70,7 +70,7 @@ class Cliff1DEnv(ProblemEnv):
         return self.reward_at(0.5 + actions[:, 0].astype(np.float64))
 
     def draw(self, axes: Axes, attempts: Attempts) -> None:
-        """The reward, the attempts upon it, and as a histogram how many are where."""
+        """Draw the reward, the attempts on its curve, and a histogram of their positions."""
         line = np.linspace(-0.5, 1.5, 801)
         x = np.clip(0.5 + attempts.actions[:, 0].astype(np.float64), -0.5, 1.5)
         fell, best = attempts.returns == 0, attempts.best()
@@ -99,7 +99,7 @@ class Cliff1DEnv(ProblemEnv):
         return float(weights @ (2 * y * (1 - misses**k)))
 
     def max_at_k_gradient(self, theta: float, k: int, std: float = 0.1) -> float:
-        """The derivative of `max_at_k` by theta."""
+        """The derivative of `max_at_k` in theta."""
         k = check_target(k)
         y, weights = _quadrature(theta, std)
         cliff, z = (1 - theta) / std, (y - theta) / std
@@ -110,8 +110,9 @@ class Cliff1DEnv(ProblemEnv):
     def best_policy(self, k: int, std: float = 0.1) -> float:
         """The theta with the greatest `max_at_k`.
 
-        The derivative is positive at 0.5, from where no y in [0, 1] is farther than the cliff, and
-        negative at 1, where no density is greater than the cliff's: the root lies between.
+        The derivative is positive at theta = 0.5: no y in [0, 1] is farther away than the cliff. It
+        is negative at theta = 1: no density is greater than that at the cliff. So its root lies
+        between.
         """
         if (k, std) not in self._best:
             found = scipy.optimize.root_scalar(
@@ -123,7 +124,7 @@ class Cliff1DEnv(ProblemEnv):
     def exact(self, k: int, mean: ArrayLike, std: ArrayLike) -> dict[str, Any]:
         """Facts about the policy whose action has this mean (1, 1) and std (1,).
 
-        theta is the mean position, 0.5 + mean; the best policy is the best one with this std.
+        theta is the mean position, 0.5 + mean. The best policy is the best one with this std.
         """
         theta, spread = 0.5 + _single(mean, "mean"), _single(std, "std")
         best = self.best_policy(k, spread)
@@ -142,9 +143,9 @@ class Cliff1DVectorEnv(ProblemVectorEnv):
 
 
 def _quadrature(theta: float, std: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Gauss-Legendre nodes and weights on [0, 1], in short panels wherever max@k bends.
+    """Gauss-Legendre nodes and weights on [0, 1], in short panels where the integrand bends.
 
-    That is around theta, on the scale of std, and just below the cliff, on the scale of std / k.
+    It bends around theta, on the scale of std, and just below the cliff, on the scale of std / k.
     """
     if not np.isfinite(theta):
         raise ValueError(f"theta={theta} must be a finite number: it is the mean position.")

@@ -1,6 +1,7 @@
-"""One env as a column of a vector env, taken as Stable-Baselines3's ``DummyVecEnv`` takes it.
+"""One env as a column of a vector env, handled as in Stable-Baselines3's ``DummyVecEnv``.
 
-Knows NumPy and Gymnasium only: the processes of async columns import this, and no torch.
+Imports NumPy and Gymnasium only. The processes of async columns import this module, so it must
+not load torch.
 """
 
 from typing import Any
@@ -13,11 +14,11 @@ ARRAY_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiBinary, spaces.MultiDis
 
 
 class Column:
-    """One env, its observations cast to its space, and what can be asked of it.
+    """One env with its observations cast to its space, and the requests that it answers.
 
-    :ivar observation_space: what observations are cast to; the env's own unless it is set
-    :param env: not in use by another column
-    :param index: of the column, for errors
+    :ivar observation_space: observations are cast to it; by default the env's own space
+    :param env: the env; no other column may use it
+    :param index: number of the column, for error messages
     :raises ValueError: if ``env`` is not a Gymnasium env
     """
 
@@ -31,7 +32,7 @@ class Column:
         self.observation_space = env.observation_space
 
     def describe(self) -> dict[str, Any]:
-        """What a vector env must know of its columns."""
+        """Return the facts that a vector env needs about its columns."""
         return {
             "observation_space": self.env.observation_space,
             "action_space": self.env.action_space,
@@ -44,7 +45,7 @@ class Column:
         self.observation_space = observation_space
 
     def reset(self, arguments: dict[str, Any]) -> tuple[Any, Any]:
-        """Reset the env with these arguments. -> the observation, the info"""
+        """Reset the env with these arguments. -> observation, info"""
         observation, info = self.env.reset(**arguments)
         return self._cast(observation), info
 
@@ -62,7 +63,7 @@ class Column:
         return self.env.get_wrapper_attr(name)
 
     def set_attr(self, name: str, value: Any) -> None:
-        """Set an attribute where the env or a wrapper has it; a new one on the outermost."""
+        """Set an attribute on the env or wrapper that has it, else on the outermost wrapper."""
         self.env.set_wrapper_attr(name, value)
 
     def call(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
@@ -75,7 +76,7 @@ class Column:
         return any(isinstance(wrapper, wrapper_class) for wrapper in self._wrappers())
 
     def wrapper_names(self) -> set[tuple[str, str]]:
-        """The names of the classes of all wrappers, and of the classes that these derive from."""
+        """Return the class names of all wrappers and of their base classes."""
         return {class_name(kind) for wrapper in self._wrappers() for kind in type(wrapper).__mro__}
 
     def _wrappers(self) -> list[gymnasium.Wrapper]:
@@ -104,7 +105,7 @@ class Column:
 
 
 def cast(space: spaces.Space, value: Any) -> Any:
-    """A copy of an observation in the shape and dtype of its space, as assignment casts it."""
+    """Copy an observation into the shape and dtype of its space, with NumPy's assignment cast."""
     if isinstance(space, spaces.Dict):
         return {key: cast(part, value[key]) for key, part in space.spaces.items()}
     if isinstance(space, spaces.Tuple):
@@ -117,6 +118,6 @@ def cast(space: spaces.Space, value: Any) -> Any:
 
 
 def class_name(kind: type) -> tuple[str, str]:
-    """A class's module and name, alike in all processes of a program."""
+    """Return a class's module and name. They are the same in all processes of a program."""
     module = "__main__" if kind.__module__ == "__mp_main__" else kind.__module__
     return module, kind.__qualname__

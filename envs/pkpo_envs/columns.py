@@ -1,6 +1,6 @@
-"""The columns that play groups: how an env of any id is vectorised, and what stands against it.
+"""Make the columns that play groups from an env id, or explain why an env cannot be vectorised.
 
-Knows NumPy and Gymnasium only: no torch.
+Imports NumPy and Gymnasium only, no torch.
 """
 
 import os
@@ -28,14 +28,14 @@ NO_SINGLE_ENV = (
     "columns: register an entry_point too"
 )
 
-#: makes a wrapped env of an env
+#: takes an env and returns a wrapped env
 EnvWrapper = Callable[[gymnasium.Env], gymnasium.Env]
 
 
 class ColumnProblem(gymnasium.Wrapper):
     """Picks one column's entry from ``reset(options={"problem": array})``.
 
-    For columns in vector envs of Gymnasium, which hand the same options to every env.
+    For Gymnasium's vector envs, which pass the same options to every env.
     """
 
     def __init__(self, env: gymnasium.Env, column: int) -> None:
@@ -59,9 +59,9 @@ def make_columns(
     seeded_problems: int | None = None,
     wrappers: Sequence[EnvWrapper] = (),
 ) -> VectorEnv:
-    """Make the vector env that plays ``n_attempts`` an iteration; see ``make_group_env``.
+    """Make the vector env that plays ``n_attempts`` per iteration. See ``make_group_env``.
 
-    :raises ValueError: if an argument is out of range, or the env cannot be vectorised so
+    :raises ValueError: if an argument is out of range, or the env cannot be vectorised this way
     """
     if vectorization not in (None, *VECTORIZATIONS):
         choices = ", ".join(VECTORIZATIONS)
@@ -86,7 +86,7 @@ def make_columns(
             raise ValueError(f"vectorization='native' cannot play {env_id}: {found}. {cure}")
     if spec.entry_point is None:
         raise ValueError(f"vectorization={vectorization!r} cannot play {env_id}: {NO_SINGLE_ENV}")
-    # Processes get the registration itself: theirs may lack an id that was registered here.
+    # Pass the registration itself: an id that was registered here may be unknown in a process.
     maker = partial(make_column, spec, env_kwargs, seeded_problems, tuple(wrappers))
     return EnvColumns([maker] * num_envs, processes=vectorization == "async")
 
@@ -97,7 +97,7 @@ def make_column(
     seeded_problems: int | None = None,
     wrappers: Sequence[EnvWrapper] = (),
 ) -> gymnasium.Env:
-    """Make the env of one column: as registered, in ``wrappers`` from first to last."""
+    """Make the env of one column as registered, then apply ``wrappers`` from first to last."""
     env: gymnasium.Env = gymnasium.make(spec, **env_kwargs)
     for wrapper in wrappers:
         env = wrapper(env)
@@ -112,7 +112,7 @@ def make_column(
 def make_world(
     env_id: str, env_kwargs: dict[str, Any], wrappers: Sequence[EnvWrapper] = ()
 ) -> gymnasium.Env | None:
-    """Make one env as the columns play it; None if only a vector env is registered."""
+    """Make one env as in the columns. Return None if only a vector env is registered."""
     check_wrappers(wrappers)
     spec = find_spec(env_id)
     if spec.entry_point is not None:
@@ -130,15 +130,15 @@ def make_world(
 
 
 def find_spec(env_id: str) -> EnvSpec:
-    """The registration of an id, found and warned of as ``gymnasium.make`` does.
+    """Find the registration of an id, with the same warnings as ``gymnasium.make``.
 
-    :param env_id: may have the module to import before a colon, and may lack a version
+    :param env_id: may have the form "module:id", and may lack a version
     """
-    return _find_spec(env_id)  # private, but nothing public gives these warnings without an env
+    return _find_spec(env_id)  # private: a public function would have to make the env
 
 
 def check_wrappers(wrappers: Sequence[EnvWrapper]) -> None:
-    """Raise a ValueError unless these are functions from envs to envs."""
+    """Raise a ValueError unless ``wrappers`` is a list of callables."""
     if isinstance(wrappers, str) or not isinstance(wrappers, Sequence):
         raise ValueError(f"wrappers must be a list of functions of an env, got {wrappers!r}")
     for wrapper in wrappers:
@@ -150,7 +150,7 @@ def check_wrappers(wrappers: Sequence[EnvWrapper]) -> None:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -164,7 +164,7 @@ def _native(
     seeded_problems: int | None,
     wrappers: Sequence[EnvWrapper],
 ) -> VectorEnv | str:
-    """Make the env by its own vector entry point, or say why that cannot be."""
+    """Make the env by its own vector entry point, or return the reason why it cannot be used."""
     if spec.vector_entry_point is None:
         return "it has no vector entry point"
     if seeded_problems is not None:
@@ -177,7 +177,7 @@ def _native(
     make = partial(gymnasium.make_vec, spec, num_envs, "vector_entry_point", **env_kwargs)
     venv = None
     if "autoreset_mode" in signature(creator).parameters:
-        # It may know other modes only; what else is wrong shows without this argument too.
+        # The env may not support DISABLED. Any other error is raised again below.
         with suppress(Exception):
             venv = make(autoreset_mode=AutoresetMode.DISABLED)
     if venv is None:
@@ -193,16 +193,16 @@ def _native(
 
 
 def _vector_creator(spec: EnvSpec) -> Any:
-    """What makes the vector env of a registration, None if nothing does."""
+    """Return the function or class that makes the vector env of a registration, or None."""
     entry_point = spec.vector_entry_point
     return load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
 
 
 def restart_obstacle(venv: VectorEnv, n_attempts: int, n_problems: int | None) -> str | None:
-    """Say why groups cannot be played with the way in which ``venv`` restarts its columns.
+    """Return why the autoreset mode of ``venv`` does not suit groups, or None if it does.
 
-    With NEXT_STEP a column restarts by itself and spends a step on it. It can play one attempt an
-    iteration, at the only problem, and is idle after it.
+    With NEXT_STEP a column restarts by itself and spends a step on it. So it needs an env with one
+    problem and one column per attempt. A column is idle after its attempt.
     """
     mode = venv.metadata.get("autoreset_mode")
     if mode is AutoresetMode.DISABLED:
@@ -223,9 +223,9 @@ def restart_obstacle(venv: VectorEnv, n_attempts: int, n_problems: int | None) -
 
 
 def adopted(venv: VectorEnv) -> VectorEnv:
-    """The envs of a ``SyncVectorEnv`` that restarts nothing by itself as :class:`EnvColumns`.
+    """Put the envs of a ``SyncVectorEnv`` with disabled autoreset into :class:`EnvColumns`.
 
-    Gymnasium would batch what they report. Every other vector env is returned as it is.
+    Gymnasium would batch their infos. Every other vector env is returned unchanged.
     """
     plain = type(venv) is SyncVectorEnv
     if not plain or venv.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED:

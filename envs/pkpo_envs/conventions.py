@@ -1,7 +1,7 @@
-"""What an env may say of itself by attributes: how many problems it has, and its exact solution.
+"""Optional attributes of an env: its number of problems, and its exact solution.
 
-An env that was not written for groups may use the same names for something else. What does not
-have the form described here is not meant for groups, and is left alone.
+An env that was not written for groups may use the same names for something else. An attribute
+that does not have the form described here is ignored.
 """
 
 from collections.abc import Callable
@@ -13,12 +13,12 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
 
-#: wrappers that change nothing that an env does
+#: wrappers that do not change the behaviour of an env
 CHECKERS = (OrderEnforcing, PassiveEnvChecker)
 
 
 def problem_count(value: Any) -> int | None:
-    """The number of problems that the value of an attribute ``n_problems`` stands for.
+    """Read the number of problems from the value of an attribute ``n_problems``.
 
     :return: None if the value is not an integer: the attribute means something else
     :raises ValueError: for an integer below 1
@@ -34,22 +34,22 @@ def problem_count(value: Any) -> int | None:
 
 
 def problems_of(env: gymnasium.Env | VectorEnv) -> int | None:
-    """The number of problems that an env or a wrapper around it says that it has.
+    """Return ``n_problems`` of an env or of a wrapper around it.
 
-    :return: None if it says nothing of problems
+    :return: None if the env does not define it
     :raises ValueError: if it is below 1
     """
     if isinstance(env, VectorEnv):
         return problem_count(_attribute(env.unwrapped, "n_problems"))
     try:
         value = env.get_wrapper_attr("n_problems")
-    except Exception:  # none, or a property of another meaning that fails
+    except Exception:  # no such attribute, or an unrelated property that fails
         return None
     return problem_count(value)
 
 
 def exact_solution(world: gymnasium.Env) -> Callable[..., dict[str, Any]] | None:
-    """The method ``exact`` of a world, if it is one that gives the exact values of a policy.
+    """Return the method ``exact`` of a world, if it computes the exact values of a policy.
 
     :return: a function (k, probabilities) or (k, mean, std), None if there is none
     """
@@ -58,7 +58,7 @@ def exact_solution(world: gymnasium.Env) -> Callable[..., dict[str, Any]] | None
         return None
     try:
         call = signature(exact)
-    except (TypeError, ValueError):  # of some functions that are not Python's
+    except (TypeError, ValueError):  # some built-in functions have no signature
         return None
     if next(iter(call.parameters), None) != "k":
         return None
@@ -72,7 +72,7 @@ def exact_solution(world: gymnasium.Env) -> Callable[..., dict[str, Any]] | None
 
 
 def decision_observations(world: gymnasium.Env) -> Callable[[], Any] | None:
-    """The method ``decision_observations`` of a world, None if there is none."""
+    """Return the method ``decision_observations`` of a world, or None if there is none."""
     method = _attribute(world.unwrapped, "decision_observations")
     return method if callable(method) else None
 
@@ -80,7 +80,7 @@ def decision_observations(world: gymnasium.Env) -> Callable[[], Any] | None:
 def has_exact_solution(world: gymnasium.Env) -> bool:
     """Whether a world knows the exact values of a policy that plays in it.
 
-    Not behind a wrapper: a time limit, a changed reward or other actions make another world.
+    A wrapped world does not: a time limit, a changed reward or other actions change the solution.
     """
     env = world
     while isinstance(env, gymnasium.Wrapper):
@@ -91,7 +91,7 @@ def has_exact_solution(world: gymnasium.Env) -> bool:
 
 
 def _attribute(env: Any, name: str) -> Any:
-    """An attribute, None if there is none or a property of that name fails."""
+    """Return an attribute, or None if it is missing or its property fails."""
     try:
         return getattr(env, name, None)
     except Exception:

@@ -17,16 +17,16 @@ from pkpo_envs.rendering import BEST, GAINED, LOST, Attempts, legend
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MAX_DIGITS = 15  # 10**15 sequences: a float64 still counts them exactly
+MAX_DIGITS = 15  # 10**15 sequences, which float64 still represents exactly
 
 
 class DigitSumEnv(ProblemEnv):
     """
     ## Description
 
-    A world of several steps: `n_digits` digits are chosen one by one, and their sum must be the
-    target. Targets in the middle have many solutions; 0 and `9 * n_digits` have one each, which
-    takes the right digit at every step.
+    A world of several steps: the policy chooses `n_digits` digits one by one, and their sum must be
+    the target. Targets in the middle have many solutions. The targets 0 and `9 * n_digits` have one
+    solution each, so every digit must be right.
 
     ## Observation
 
@@ -49,14 +49,14 @@ class DigitSumEnv(ProblemEnv):
 
     ## Exact solution
 
-    `success`: the probability p of each target's sum, by dynamic programming over the digits from
-    the policy's probabilities at all `decision_observations`. `pass_at_k`: the mean over the
-    targets of 1 - (1 - p)**k. The best policy reaches every target, so its pass@k is 1; the uniform
-    policy has p = n_solutions / 10**n_digits.
+    `success`: the probability p that a policy reaches each target. It is computed by dynamic
+    programming over the digits, from the policy's probabilities at all `decision_observations`.
+    `pass_at_k`: the mean over the targets of 1 - (1 - p)**k. The best policy reaches every target,
+    so its pass@k is 1. The uniform policy has p = n_solutions / 10**n_digits.
 
     ## Reference
 
-    None: a sibling of the problem set that takes several steps, made for this project.
+    None. This world was made for this project: it is like the problem set, but has several steps.
     """
 
     stackable = True
@@ -93,7 +93,7 @@ class DigitSumEnv(ProblemEnv):
         return np.stack([chosen, total, target], axis=-1), rewards, ended
 
     def draw(self, axes: Axes, attempts: Attempts) -> None:
-        """The sums against their targets, equal on the line; bars: how often a target is met."""
+        """Draw sums over targets, equal on the line, and bars: the share that met each target."""
         _, totals, targets = attempts.states.T
         met = totals == targets
         shown = {"under way": ("0.5", ~attempts.ended)}
@@ -111,9 +111,9 @@ class DigitSumEnv(ProblemEnv):
         legend(axes)
 
     def decision_observations(self) -> NDArray[np.int64]:
-        """All observations (n_decisions, 3) at which a digit is chosen.
+        """Return all observations (n_decisions, 3) at which a digit is chosen.
 
-        They are ordered by target, then by the number of digits, then by their sum.
+        The order is by target, then by number of digits, then by sum.
         """
         steps = [np.arange(9 * chosen + 1) for chosen in range(self.n_digits)]
         chosen = np.repeat(np.arange(self.n_digits), [len(totals) for totals in steps])
@@ -143,11 +143,11 @@ class DigitSumEnv(ProblemEnv):
     def pass_at_k(self, policy: ArrayLike, k: int) -> float:
         """The mean over the targets of the pass@k of a policy (n_decisions, 10)."""
         k, success = check_target(k), self.success(policy)
-        with np.errstate(divide="ignore"):  # a sure success: log(0), and a pass@k of 1
+        with np.errstate(divide="ignore"):  # p = 1: log(0), and pass@k is 1
             return float(np.mean(-np.expm1(k * np.log1p(-success))))
 
     def exact(self, k: int, probabilities: ArrayLike) -> dict[str, Any]:
-        """Facts of the policy with these probabilities (n_decisions, 10).
+        """Facts about the policy with these probabilities (n_decisions, 10).
 
         `max_at_k` is its pass@k, `max_at_k_star` that of the best policy, and `success` the
         probability of each target in one attempt.

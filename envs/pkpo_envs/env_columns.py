@@ -1,4 +1,4 @@
-"""Any Gymnasium envs as the columns of one vector env, in this process or in processes."""
+"""Any Gymnasium envs as the columns of one vector env, in this process or in other processes."""
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -18,11 +18,11 @@ from pkpo_envs.processes import CLOSE_SECONDS, ColumnProcess, end_processes
 
 
 class ListedInfos(dict[str, Any]):
-    """The infos of a step, as the envs gave them: a list, one a column.
+    """The infos of a step as the envs returned them: a list with one info per column.
 
-    It is a dict for Gymnasium's wrappers of vector envs, which may add arrays to it.
+    It is also a dict, because Gymnasium's wrappers of vector envs may add arrays to it.
 
-    :ivar columns: (num_envs,) the info of each column, {} for one that did not report
+    :ivar columns: (num_envs,) the info of each column, {} for a column without one
     """
 
     def __init__(self, columns: list[dict[str, Any]]) -> None:
@@ -31,7 +31,7 @@ class ListedInfos(dict[str, Any]):
 
 
 class ColumnHere:
-    """A :class:`Column` in this process, with the calls of a :class:`ColumnProcess`."""
+    """A :class:`Column` in this process, with the interface of a :class:`ColumnProcess`."""
 
     def __init__(self, maker: Callable[[], gymnasium.Env], index: int) -> None:
         self.column = Column(maker(), index)
@@ -44,26 +44,26 @@ class ColumnHere:
 
 
 class EnvColumns(VectorEnv[Any, Any, NDArray[Any]]):
-    """Gymnasium envs, one a column, taken as Stable-Baselines3's ``DummyVecEnv`` takes them.
+    """Gymnasium envs, one per column, handled as in Stable-Baselines3's ``DummyVecEnv``.
 
-    What Gymnasium's ``SyncVectorEnv`` and ``AsyncVectorEnv`` would batch stays as it is: infos are
-    :class:`ListedInfos`. Observations are cast to the space of the first column. Columns restart
-    when ``reset`` is told to (``AutoresetMode.DISABLED``). An error in one column is raised here,
-    and the columns can be asked, reset and closed after it.
+    Infos are not batched, unlike in Gymnasium's ``SyncVectorEnv`` and ``AsyncVectorEnv``: they are
+    :class:`ListedInfos`. Observations are cast to the space of the first column. Only ``reset``
+    restarts columns (``AutoresetMode.DISABLED``). An error in one column is raised here. After it
+    the columns still answer, and they can be reset and closed.
 
-    ``reset`` takes a seed for each column, and the options
+    ``reset`` takes a seed for each column, and these options:
 
-    - ``"reset_mask"``: (num_envs,) bool, the columns to restart; all if it is missing
+    - ``"reset_mask"``: (num_envs,) bool, the columns to restart; all columns by default
     - ``"columns"``: the options of each column, a list of dicts or None
 
-    or the same options for all columns. A column with nothing to be told gets no options.
+    Without ``"columns"`` all other options go to every column. Empty options are not passed on.
 
-    :param makers: one a column; each makes another env
-    :param processes: whether each column has a process of its own
+    :param makers: one per column; each makes a new env
+    :param processes: whether each column runs in a separate process
     :raises ValueError: if two columns are the same env, or one is not a Gymnasium env
     """
 
-    copy = True  # observations are in arrays that nothing else uses
+    copy = True  # returned observations share no arrays
 
     def __init__(self, makers: Sequence[Callable[[], gymnasium.Env]], processes: bool = False):
         self.num_envs = len(makers)
@@ -82,7 +82,7 @@ class EnvColumns(VectorEnv[Any, Any, NDArray[Any]]):
             raise
 
     def _describe(self) -> None:
-        """Take the spaces of the first column for all, as SB3 does."""
+        """Use the spaces of the first column for all columns, as SB3 does."""
         if len({id(env.unwrapped) for env in self.envs}) != len(self.envs):
             raise ValueError(
                 "two columns are the same env: the maker or the registered entry point must make "
@@ -105,7 +105,7 @@ class EnvColumns(VectorEnv[Any, Any, NDArray[Any]]):
 
     @property
     def processes(self) -> list[BaseProcess]:
-        """The processes of columns that have their own."""
+        """The processes of the columns, none if they are in this process."""
         return [column.process for column in self._columns if isinstance(column, ColumnProcess)]
 
     def reset(
@@ -123,7 +123,7 @@ class EnvColumns(VectorEnv[Any, Any, NDArray[Any]]):
         chosen = range(self.num_envs) if mask is None else np.flatnonzero(mask).tolist()
         for i in chosen:
             arguments: dict[str, Any] = {}
-            if mask is None or seed[i] is not None:  # a restart says nothing about seeds
+            if mask is None or seed[i] is not None:  # a restart passes no seed=None
                 arguments["seed"] = seed[i]
             if given[i]:
                 arguments["options"] = dict(given[i])
@@ -153,13 +153,13 @@ class EnvColumns(VectorEnv[Any, Any, NDArray[Any]]):
         )
 
     def render(self) -> tuple[Any, ...]:
-        """What each env renders."""
+        """Return what each env renders."""
         return tuple(self.ask("render"))
 
     def ask(self, request: str, *arguments: Any, columns: Iterable[int] | None = None) -> list[Any]:
         """Call a method of :class:`~pkpo_envs.column.Column` in some columns.
 
-        :param columns: their numbers, None for all
+        :param columns: the numbers of the columns, None for all
         :return: the answers, in this order
         """
         numbers = range(self.num_envs) if columns is None else list(columns)
@@ -179,7 +179,8 @@ class EnvColumns(VectorEnv[Any, Any, NDArray[Any]]):
     ) -> list[bool]:
         """Whether a wrapper of this class is around the env of each column.
 
-        In processes classes are compared by name: those of a script are other objects there.
+        In other processes classes are compared by name: a script's classes are different objects
+        there.
         """
         if self.processes:
             found = self.ask("wrapper_names", columns=columns)
@@ -187,9 +188,9 @@ class EnvColumns(VectorEnv[Any, Any, NDArray[Any]]):
         return self.ask("is_wrapped", wrapper_class, columns=columns)
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Close all envs; processes that do not end within ``CLOSE_SECONDS`` are killed.
+        """Close all envs. Processes that do not end within ``CLOSE_SECONDS`` are killed.
 
-        What goes wrong is warned of: it must not cost what was computed before.
+        An error here is only a warning, so that earlier results are not lost.
         """
         errors: list[str] = []
         if self.processes:
@@ -205,17 +206,17 @@ class EnvColumns(VectorEnv[Any, Any, NDArray[Any]]):
             warnings.warn("\n".join(errors), RuntimeWarning, stacklevel=3)
 
     def _batch(self) -> Any:
-        """The latest observations of all columns, in arrays of their own."""
+        """Batch the latest observations of all columns into new arrays."""
         arrays = create_empty_array(self.single_observation_space, self.num_envs, fn=np.empty)
         return concatenate(self.single_observation_space, self._observations, arrays)
 
     def _kept(self, info: Any) -> dict[str, Any]:
-        """An info that does not change with what the env goes on to do."""
+        """Copy an info, so that later steps of the env do not change it."""
         if not info:
             return {}
         if self.processes:
             return info
         try:
             return deepcopy(info)
-        except Exception:  # an info may hold what has no copy
+        except Exception:  # an info may hold objects that cannot be copied
             return dict(info)

@@ -1,4 +1,4 @@
-"""Worlds of problems: physics written once, a scalar and a vector environment derived from it."""
+"""Worlds of problems: physics written once, for a scalar and a vector environment."""
 
 from __future__ import annotations
 
@@ -26,28 +26,29 @@ class ProblemEnv(gym.Env[Any, Any]):
     `reset` draws the problem uniformly, `reset(options={"problem": i})` starts problem i, and
     `info["problem"]` names it.
 
-    A world sets `observation_space`, `action_space` and (unless it is 1) `n_problems` in `__init__`
-    and overrides `reward` if an episode is one step, else `start`, `observe` and `advance`. These
-    are the physics. They work on a batch of independent episodes, one a row: the scalar environment
-    is the batch of one, and `ProblemVectorEnv` is the same physics with many rows. Their randomness
-    comes from `self.np_random` only.
+    A world sets `observation_space`, `action_space` and `n_problems` (if it is not 1) in
+    `__init__`. It overrides `reward` if an episode is one step, else `start`, `observe` and
+    `advance`. These methods are the physics. They work on a batch of independent episodes, one per
+    row. The scalar environment is a batch of one, and `ProblemVectorEnv` uses the same physics with
+    many rows. All randomness comes from `self.np_random`.
 
-    A world with an exact solution also has `exact(k, **policy) -> dict`: facts, as floats and lists
-    of floats, about the policy whose action distributions on problems 0, 1, ... have these
-    parameters (`probabilities` of shape (n_problems, n_actions), or `mean` and `std`), and about
-    the best such policy for the maximum of k attempts (keys that end in `_star`).
-    A world of several steps also has `decision_observations() -> (n_decisions, ...)`, every
-    observation at which it asks for an action; `exact` then gets one distribution for each of them.
+    A world with an exact solution also has `exact(k, **policy) -> dict`. Its arguments are the
+    parameters of the policy's action distributions on problems 0, 1, ...: `probabilities` of shape
+    (n_problems, n_actions), or `mean` and `std`. It returns facts about this policy, as floats and
+    lists of floats, and facts about the best such policy for the maximum of k attempts, under keys
+    that end in `_star`. A world of several steps also has
+    `decision_observations() -> (n_decisions, ...)`: every observation at which the policy chooses
+    an action. `exact` then takes one distribution for each of them.
 
-    A world may set `stackable = True` in its class body (a subclass says it anew): its physics then
-    give each row the same bytes whatever other rows there are (no matrix products, no sums over the
-    batch), and ask `np_random` for one number, or row, an episode (`size=len(actions)`). Many runs
-    then share one call of them.
+    A world may set `stackable = True` in its class body (a subclass must set it again). Many runs
+    then share one call of its physics. This promises two things. The result of a row has the same
+    bytes for any other rows in the batch (no matrix products, no sums over the batch). And the
+    physics draw one number, or one row, per episode from `np_random` (`size=len(actions)`).
 
-    A world with an argument `render_mode` that it hands to `super().__init__` can be seen, as
-    "rgb_array" or in the window of "human": its latest 64 attempts, at whatever problems. The
-    picture has the return of each, unless the world overrides `draw`. The vector environment can
-    be seen without this argument.
+    A world can be rendered if its constructor takes `render_mode` and passes it to
+    `super().__init__`: "rgb_array" returns an array, "human" opens a window. The picture shows the
+    latest 64 attempts, at all problems. It shows the return of each attempt, unless the world
+    overrides `draw`. The vector environment can be rendered without this argument.
     """
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": FPS}  # noqa: RUF012
@@ -59,7 +60,7 @@ class ProblemEnv(gym.Env[Any, Any]):
     _renderer: Renderer | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Promise render modes for a world only if its constructor takes one."""
+        """Declare render modes only for a world whose constructor takes `render_mode`."""
         super().__init_subclass__(**kwargs)
         if "metadata" not in vars(cls):
             takes = signature(cls.__init__).parameters.values()
@@ -72,32 +73,32 @@ class ProblemEnv(gym.Env[Any, Any]):
             self._renderer = Renderer(self, render_mode, history=HISTORY)
 
     def start(self, problems: NDArray[np.int64]) -> NDArray[Any]:
-        """First states (batch, ...) of episodes at problems (batch,); by default the problems."""
+        """Return the first states (batch, ...) at problems (batch,). Default: the problems."""
         return problems
 
     def observe(self, state: NDArray[Any]) -> NDArray[Any]:
-        """Observations (batch, ...) of these states; by default the states themselves."""
+        """Return the observations (batch, ...) of these states. Default: the states."""
         return state
 
     def advance(
         self, state: NDArray[Any], actions: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.bool_]]:
-        """Next states (batch, ...), rewards (batch,) and whether each episode ended (batch,).
+        """Return next states (batch, ...), rewards (batch,) and ends of episodes (batch,).
 
-        By default one step ends the episode and earns `reward`; the state is then the problem.
+        By default the state is the problem, and one step earns `reward` and ends the episode.
         """
         return state, self.reward(state, actions), np.ones(len(state), dtype=np.bool_)
 
     def reward(self, problems: NDArray[np.int64], actions: NDArray[Any]) -> NDArray[np.float64]:
-        """Rewards (batch,) of one-step attempts at problems (batch,) by actions (batch, ...)."""
+        """Return the rewards (batch,) of one-step attempts: actions (batch, ...) at problems."""
         raise NotImplementedError(f"{type(self).__name__} overrides neither reward nor advance.")
 
     def draw(self, axes: Axes, attempts: Attempts) -> None:
-        """Draw these attempts, of which there may be none, into empty matplotlib axes."""
+        """Draw these attempts into empty matplotlib axes. There may be no attempts."""
         draw_returns(axes, self, attempts)
 
     def draw_problems(self, batch: int) -> NDArray[np.int64]:
-        """Problems (batch,) drawn uniformly; a world of one problem uses no randomness for it."""
+        """Draw problems (batch,) uniformly. A world with one problem draws no random number."""
         if self.n_problems == 1:
             return np.zeros(batch, dtype=np.int64)
         return self.np_random.integers(self.n_problems, size=batch)
@@ -135,7 +136,7 @@ class ProblemEnv(gym.Env[Any, Any]):
         return observation, float(rewards[0]), bool(ended[0]), False, {"problem": self._problem}
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
-        """A picture (height, width, 3) if the render mode is "rgb_array", else None."""
+        """Return a picture (height, width, 3) if the render mode is "rgb_array", else None."""
         return render_env(self)
 
     def close(self) -> None:
@@ -145,7 +146,7 @@ class ProblemEnv(gym.Env[Any, Any]):
 
 
 def render_env(env: Any) -> NDArray[np.uint8] | None:
-    """What an env's renderer draws; a warning, as Gymnasium's own envs give, if it has none."""
+    """Render an env. Without a render mode, warn as Gymnasium's own envs do."""
     if env._renderer is None:
         gym.logger.warn(
             f"{type(env).__name__}.render() draws nothing without a render mode: choose one when "
@@ -158,7 +159,7 @@ def render_env(env: Any) -> NDArray[np.uint8] | None:
 def advance_checked(
     world: ProblemEnv, state: NDArray[Any], actions: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.bool_]]:
-    """`world.advance`, its rewards and ends checked to be one per episode."""
+    """Call `world.advance`. Check that it returns one reward and one end per episode."""
     batch = len(actions)
     state, rewards, ended = world.advance(state, actions)
     if np.shape(rewards) != (batch,) or np.shape(ended) != (batch,):
@@ -170,6 +171,6 @@ def advance_checked(
 
 
 def observations_of(world: ProblemEnv, state: NDArray[Any] | None) -> NDArray[Any]:
-    """A copy of what the world observes: what a caller keeps must not change with the state."""
+    """Return a copy of the observations, so that later changes of the state do not affect it."""
     assert state is not None
     return np.array(world.observe(state), dtype=world.observation_space.dtype)

@@ -26,9 +26,9 @@ class ProblemSetEnv(ProblemEnv):
     """
     ## Description
 
-    A contextual bandit with one correct answer per problem. The easy problems share an answer;
-    each hard one has an answer of its own. A policy that generalises from the easy problems stops
-    trying anything else: pass@1 stalls, while pass@k rewards answers still unlike each other.
+    A contextual bandit with one correct answer per problem. All easy problems have the same answer.
+    Each hard problem has a different answer. A policy that generalises from the easy problems stops
+    exploring, so training for pass@1 stalls. Training for pass@k rewards diverse answers.
 
     ## Observation
 
@@ -44,11 +44,11 @@ class ProblemSetEnv(ProblemEnv):
 
     ## Problems
 
-    `n_problems` of them. The last `round(hard_fraction * n_problems)` are hard (`round` takes an
-    exact half to the even number). Answer 0 is correct for the easy problems, and 1, 2, ... for the
-    hard ones in turn: a hard problem never has answer 0, even if all are hard, so `n_answers` is at
-    least 1 more than they are. `answers` holds the correct answers and `hard` marks the hard
-    problems.
+    There are `n_problems` problems. The last `round(hard_fraction * n_problems)` are hard (`round`
+    rounds an exact half to the even number). Answer 0 is correct for the easy problems, and answers
+    1, 2, ... for the hard problems in turn. A hard problem never has answer 0, even if all problems
+    are hard. So `n_answers` must be greater than the number of hard problems. `answers` holds the
+    correct answers, and `hard` marks the hard problems.
 
     ## Exact solution
 
@@ -57,7 +57,7 @@ class ProblemSetEnv(ProblemEnv):
 
     ## Reference
 
-    Pass@K Policy Optimization, arXiv 2505.15201, for the stall that this world shows in small.
+    Pass@K Policy Optimization, arXiv 2505.15201, for the stall. This world is a small example.
     """
 
     stackable = True
@@ -98,7 +98,7 @@ class ProblemSetEnv(ProblemEnv):
         return (actions == self.answers[problems]).astype(np.float64)
 
     def draw(self, axes: Axes, attempts: Attempts) -> None:
-        """A cell a problem, row by row: the share of correct attempts, a dot if there is one."""
+        """Draw one cell per problem: the share of correct attempts, and a dot if it is above 0."""
         from matplotlib.colors import LinearSegmentedColormap
 
         columns = int(np.ceil(np.sqrt(1.6 * self.n_problems)))
@@ -146,14 +146,14 @@ class ProblemSetEnv(ProblemEnv):
             )
         # Within the tolerance of a distribution, float32 may round a probability above 1.
         correct = np.minimum(policy[chosen, self.answers[chosen]], 1.0)
-        with np.errstate(divide="ignore"):  # a sure answer: log(0), and a pass@k of 1
+        with np.errstate(divide="ignore"):  # p = 1: log(0), and pass@k is 1
             return float(np.mean(-np.expm1(k * np.log1p(-correct))))
 
     def exact(self, k: int, probabilities: ArrayLike) -> dict[str, Any]:
-        """Facts of the policy with these probabilities (n_problems, n_answers).
+        """Facts about the policy with these probabilities (n_problems, n_answers).
 
-        `max_at_k` is its pass@k, `max_at_k_hard` that on the hard problems (if there are any), and
-        `max_at_k_star` that of the best policy.
+        `max_at_k` is its pass@k, and `max_at_k_star` the pass@k of the best policy.
+        `max_at_k_hard` is its pass@k on the hard problems, if there are any.
         """
         facts = {"max_at_k": self.pass_at_k(probabilities, k), "max_at_k_star": 1.0}
         if self.hard.any():

@@ -17,19 +17,23 @@ from pkpo_envs.rendering import RENDER_MODES, Renderer
 
 
 class ProblemVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
-    """Many episodes of one world, stepped together; a subclass names the world in `world_class`.
+    """Many episodes of one world, stepped together. A subclass sets the world in `world_class`.
 
-    The columns share the world's random generator: `reset(seed=0)` seeds them all. The options of
-    `reset` are `"problem"`, a problem for all columns or an array (num_envs,) of them, and
-    `"reset_mask"`, a boolean array (num_envs,) of the columns to restart, the only ones whose
-    `"problem"` then counts. `infos["problem"]` holds the problem of each column's current episode.
+    The columns share the world's random generator, so `reset(seed=0)` seeds all columns. `reset`
+    has two options:
+
+    - `"problem"`: one problem for all columns, or an array (num_envs,) of problems
+    - `"reset_mask"`: a boolean array (num_envs,) of the columns to restart. `"problem"` then
+      applies to these columns only.
+
+    `infos["problem"]` holds the problem of each column's current episode.
 
     Autoreset is SAME_STEP (an ended column restarts at a random problem within the step) or
     DISABLED (the caller restarts it with `"reset_mask"`, and may choose the problem).
 
-    With a `render_mode`, `render` draws the latest attempts of all columns into one picture. As
-    Gymnasium expects a frame for each column, it is returned `num_envs` times, without copies: use
-    `RecordVideo(envs, ..., record_first_only=True)`.
+    With a `render_mode`, `render` draws the latest attempts of all columns into one picture.
+    Gymnasium expects one frame per column, so `render` returns this picture `num_envs` times,
+    without copies. Use `RecordVideo(envs, ..., record_first_only=True)`.
     """
 
     world_class: ClassVar[type[ProblemEnv]]
@@ -71,7 +75,7 @@ class ProblemVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
 
     @property
     def np_random(self) -> np.random.Generator:
-        """The random generator of the world, shared by all columns."""
+        """The random generator of the world. All columns share it."""
         return self.world.np_random
 
     @np_random.setter
@@ -133,7 +137,7 @@ class ProblemVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
             self._renderer.step(self._problems, self._state, actions, rewards, ended)
         infos: dict[str, Any] = {}
         if self.autoreset_mode == AutoresetMode.SAME_STEP and ended.any():
-            # What gymnasium.vector.SyncVectorEnv reports of the episodes that ended.
+            # The same keys as gymnasium.vector.SyncVectorEnv for episodes that ended.
             infos["final_obs"] = np.full(self.num_envs, fill_value=None, dtype=object)
             for column in np.flatnonzero(ended):
                 infos["final_obs"][column] = observations[column]
@@ -149,7 +153,7 @@ class ProblemVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
         return observations, rewards, ended, np.zeros(self.num_envs, dtype=np.bool_), infos
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:  # type: ignore[override]
-        """One picture (height, width, 3) of all columns, for each column; None in other modes."""
+        """Return one picture (height, width, 3) of all columns per column, else None."""
         picture = render_env(self)
         return None if picture is None else (picture,) * self.num_envs
 
@@ -159,7 +163,7 @@ class ProblemVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
             self._renderer.close()
 
     def _restart(self, columns: NDArray[np.bool_], problems: NDArray[np.int64] | None) -> None:
-        """Start episodes in these columns, at one problem for each of them or at random ones."""
+        """Start episodes in these columns, at one given problem each or at random problems."""
         if problems is None:
             problems = self.world.draw_problems(int(columns.sum()))
         self._problems[columns] = problems

@@ -1,4 +1,4 @@
-"""A column in a process of its own: started below any launcher, and ended within a deadline."""
+"""A column in a separate process. It starts below any launcher, and ends within a deadline."""
 
 import multiprocessing
 import pickle
@@ -16,27 +16,27 @@ import gymnasium
 
 from pkpo_envs.column import Column
 
-#: seconds that closing waits for the processes of all columns before it kills them
+#: seconds that closing waits for the processes of all columns, before it ends them by force
 CLOSE_SECONDS = 5.0
 
-#: seconds that a process has to end after it was told to terminate, and again after it was killed
+#: seconds to wait for a process after terminate(), and again after kill()
 KILL_SECONDS = 1.0
 
 
 class ColumnProcess:
-    """A :class:`Column` in a process of its own.
+    """A :class:`Column` in a separate process.
 
-    A request is sent, and its answer is received. An answer that nobody received, because of an
-    error or an interrupt, is dropped when the next request is sent.
+    ``send`` sends a request, and ``receive`` returns its answer. After an error or an interrupt an
+    answer may not have been received. The next ``send`` drops it.
 
-    :param maker: makes the env, in the process
-    :param index: of the column
+    :param maker: makes the env; it runs in the process
+    :param index: number of the column
     """
 
     def __init__(self, maker: Callable[[], gymnasium.Env], index: int) -> None:
         self.index = index
         self._awaited = False  # whether a request has no answer yet
-        self._sending = False  # True after a request that was not sent to its end
+        self._sending = False  # True after a request that was sent only in part
         method = _start_method()
         context: Any = multiprocessing.get_context(method)
         self.pipe, theirs = context.Pipe()
@@ -66,7 +66,7 @@ class ColumnProcess:
         self._awaited = True
 
     def receive(self) -> Any:
-        """Wait for the answer. An error of the env is raised here as it was raised there.
+        """Wait for the answer. An error of the env is raised again here.
 
         :raises ChildProcessError: if the process has ended
         """
@@ -81,13 +81,13 @@ class ColumnProcess:
         return answer
 
     def ask_to_end(self) -> None:
-        """Let the process close its env and end, after what it is doing."""
+        """Ask the process to close its env and end, after its current request."""
         if not self._sending:
             with suppress(OSError, ValueError):
                 self.pipe.send_bytes(pickle.dumps(("end", ())))
 
     def last_words(self) -> tuple[bool, str | None]:
-        """Read what the process sent. -> whether it was the last, and why its env did not close."""
+        """Read a message. -> whether it was the last one, and the error of closing the env."""
         try:
             succeeded, answer = pickle.loads(self.pipe.recv_bytes())
         except Exception:
@@ -105,10 +105,10 @@ class ColumnProcess:
 
 
 def end_processes(columns: Sequence[ColumnProcess], seconds: float = CLOSE_SECONDS) -> list[str]:
-    """End the processes of columns: politely, and after the deadline by force.
+    """Ask the processes of columns to end. After the deadline end them by force.
 
-    :param seconds: that all of them together have to close their envs
-    :return: what went wrong, a line each
+    :param seconds: time for all of them together to close their envs
+    :return: the errors, one line each
     """
     deadline = time.monotonic() + seconds
     for column in columns:
@@ -144,9 +144,9 @@ def _join(columns: Sequence[ColumnProcess], seconds: float) -> None:
 
 
 def _start_method() -> str:
-    """How processes start here: by a server where there is one.
+    """Return the start method: "forkserver" where it exists, else "spawn".
 
-    A fork of a process in which torch has threads may hang.
+    Not "fork": a fork of a process with torch's threads may hang.
 
     :raises ValueError: in a daemonic process
     """
@@ -161,10 +161,10 @@ def _start_method() -> str:
 
 @contextmanager
 def default_start_method(method: str) -> Iterator[None]:
-    """Make a start method of the standard library the default, if a foreign one is.
+    """Replace a default start method that the standard library does not know.
 
-    A new process is told the default of its parent and must know it, and it does not know the
-    one of joblib's workers, "loky".
+    A new process gets the default start method of its parent, and fails if it does not know it.
+    The default in joblib's workers is "loky", which a new process does not know.
     """
     before = multiprocessing.get_start_method(allow_none=True)
     if before is None or before in multiprocessing.get_all_start_methods():
@@ -178,9 +178,9 @@ def default_start_method(method: str) -> Iterator[None]:
 
 
 class _Printed:
-    """A text stream that raises nothing: what an env prints must not fail a run.
+    """A text stream that never raises, so that a print in an env cannot stop a run.
 
-    The terminal may lack a character, and the reader of a pipe may be gone.
+    The terminal may not support a character, or the reader of a pipe may have ended.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -192,7 +192,7 @@ class _Printed:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        with suppress(AttributeError, OSError, ValueError):  # None, gone, closed
+        with suppress(AttributeError, OSError, ValueError):  # the stream is None, broken or closed
             self._stream.write(text)
         return len(text)
 
@@ -202,11 +202,11 @@ class _Printed:
 
 
 def _serve(maker: bytes, pipe: Connection, index: int) -> None:
-    """The life of a column's process: requests in, answers out, until "end" or no parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
+    """Run a column's process: answer requests until "end", or until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles interrupts
     sys.stdout, sys.stderr = _Printed(sys.stdout), _Printed(sys.stderr)  # type: ignore[assignment]
     column: Column | None = None
-    with suppress(EOFError, OSError):  # no parent
+    with suppress(EOFError, OSError):  # the parent is gone
         while True:
             request, arguments = pickle.loads(pipe.recv_bytes())
             if request == "end":
@@ -229,7 +229,7 @@ def _serve(maker: bytes, pipe: Connection, index: int) -> None:
 
 
 def _answer(answer: tuple[bool, Any], request: str, index: int) -> bytes:
-    """An answer as bytes, or an error if it cannot leave the process."""
+    """Pickle an answer, or an error if the answer cannot be pickled."""
     try:
         return _pickled(answer)
     except Exception as error:
@@ -241,7 +241,7 @@ def _answer(answer: tuple[bool, Any], request: str, index: int) -> bytes:
 
 
 def _portable(error: Exception) -> Exception:
-    """The error with its traceback as a note, or one that tells it, if it cannot be sent."""
+    """Add the traceback to an error as a note. Replace an error that cannot be pickled."""
     trace = traceback.format_exc()
     try:
         copy = pickle.loads(_pickled(error))
@@ -253,10 +253,10 @@ def _portable(error: Exception) -> Exception:
 
 
 def _pickled(value: Any, by_value: bool = False) -> bytes:
-    """A value as bytes.
+    """Pickle a value.
 
-    :param by_value: send functions and classes of ``__main__`` and local ones themselves, and not
-        their names; so is done anyway where pickle refuses
+    :param by_value: use cloudpickle, which sends the code of local functions and classes, and of
+        those of ``__main__``; else it is used only if pickle fails
     """
     if not by_value:
         with suppress(Exception):

@@ -1,6 +1,6 @@
 """Pictures of what a policy does in a world: its latest attempts, drawn with matplotlib.
 
-matplotlib is imported when the first picture is drawn, so a world that is not drawn needs none.
+matplotlib is imported when the first picture is drawn. A world that is not drawn does not need it.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ STYLE: Any = {
 
 @dataclass(frozen=True)
 class Attempts:
-    """Attempts at problems, one a row; there may be none."""
+    """Attempts at problems, one per row. There may be no rows."""
 
     problems: NDArray[np.int64]  #: (n,)
     states: NDArray[Any]  #: (n, ...) after the latest step
-    actions: NDArray[Any]  #: (n, ...) the latest ones
+    actions: NDArray[Any]  #: (n, ...) of the latest step
     returns: NDArray[np.float64]  #: (n,) sums of the rewards so far
     ended: NDArray[np.bool_]  #: (n,)
 
@@ -53,23 +53,23 @@ class Attempts:
         return len(self.problems)
 
     def copy(self) -> Attempts:
-        """The same attempts in arrays of their own."""
+        """Return a copy that shares no arrays."""
         return Attempts(*(np.array(values) for values in self._columns()))
 
     def update(self, newer: Attempts, rows: NDArray[np.bool_]) -> None:
-        """Overwrite these rows (n,) by newer ones."""
+        """Overwrite the rows marked in ``rows`` (n,) with those of ``newer``."""
         for ours, theirs in zip(self._columns(), newer._columns(), strict=True):
             ours[rows] = theirs[rows]
 
     @staticmethod
     def joined(parts: Iterable[Attempts]) -> Attempts:
-        """Attempts under each other."""
+        """Concatenate attempts."""
         columns = zip(*(part._columns() for part in parts), strict=True)
         return Attempts(*(np.concatenate(column) for column in columns))
 
     @staticmethod
     def none(world: World) -> Attempts:
-        """No attempts, in arrays of the shapes that a world's have."""
+        """Return zero attempts, in arrays with the shapes and dtypes of this world."""
         problems = np.zeros(0, dtype=np.int64)
         states = world.start(np.zeros(1, dtype=np.int64))[:0]
         actions = np.zeros((0, *(world.action_space.shape or ())), world.action_space.dtype)
@@ -79,26 +79,26 @@ class Attempts:
         return self.problems, self.states, self.actions, self.returns, self.ended
 
     def greatest(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """The greatest return at each problem attempted, and for each attempt (n,) its index."""
+        """Return the greatest return of each attempted problem, and an index (n,) into it."""
         attempted, rows = np.unique(self.problems, return_inverse=True)
         greatest = np.full(len(attempted), -np.inf)
         np.maximum.at(greatest, rows, self.returns)
         return greatest, rows
 
     def best(self) -> NDArray[np.bool_]:
-        """Mark (n,) the attempts with the greatest return at their problem."""
+        """Mark the attempts (n,) that have the greatest return at their problem."""
         greatest, rows = self.greatest()
         return self.returns == greatest[rows]
 
     def mean_returns(self, n_problems: int) -> NDArray[np.float64]:
-        """The mean return (n_problems,) at each problem, NaN where there is no attempt."""
+        """Return the mean return (n_problems,) at each problem, NaN where there is no attempt."""
         counts = np.bincount(self.problems, minlength=n_problems)
         totals = np.bincount(self.problems, self.returns, n_problems)
         return np.divide(totals, counts, out=np.full(n_problems, np.nan), where=counts > 0)
 
 
 class World(Protocol):
-    """What a picture needs to know of a world; `pkpo_envs.ProblemEnv` has it."""
+    """The part of a world that a picture uses. `pkpo_envs.ProblemEnv` implements it."""
 
     action_space: Any
     metadata: dict[str, Any]
@@ -110,10 +110,11 @@ class World(Protocol):
 
 
 class Renderer:
-    """Remembers the latest attempts of an env, and draws them in its world.
+    """Keeps the latest attempts of an env, and draws them in its world.
 
-    They come in rounds of one attempt a column. A column that has ended its attempt shows it until
-    all have, and the next step begins the next round. The latest `history` rounds are drawn.
+    A round is one attempt in each column. A column that has ended shows its attempt until all
+    columns have ended. The next step then begins a new round. The latest `history` rounds are
+    drawn.
     """
 
     def __init__(self, world: World, mode: str, history: int = 1) -> None:
@@ -128,7 +129,7 @@ class Renderer:
         self._window: Window | None = None
 
     def restart(self, columns: NDArray[np.bool_]) -> None:
-        """Note that new attempts start in these columns (num_envs,)."""
+        """Record that new attempts start in these columns (num_envs,)."""
         self._fresh = columns | (False if self._fresh is None else self._fresh)
         if self._mode == "human" and not self._rounds:
             self.render()  # later restarts change nothing in the picture
@@ -141,7 +142,7 @@ class Renderer:
         rewards: NDArray[np.float64],
         ended: NDArray[np.bool_],
     ) -> None:
-        """Note what every column did and what came of it."""
+        """Record the action and the outcome of every column."""
         assert self._fresh is not None
         self._returns = rewards + np.where(self._fresh, 0.0, self._returns)
         self._fresh = ended.copy()
@@ -154,7 +155,7 @@ class Renderer:
             self.render()
 
     def render(self) -> NDArray[np.uint8] | None:
-        """The picture as an array (height, width, 3), or None: a window shows it."""
+        """Return the picture (height, width, 3), or None in mode "human", which shows it."""
         if self._fresh is None:
             raise ResetNeeded("There is nothing to draw before the first reset(): call it first.")
         attempts = Attempts.joined(self._rounds) if self._rounds else Attempts.none(self._world)
@@ -173,12 +174,12 @@ class Renderer:
 
 
 class Window:
-    """A window of matplotlib's. Closed by its user, it stays closed.
+    """A matplotlib window. After the user closes it, it stays closed.
 
-    With the environment variable MPLBACKEND=agg everything is drawn and nothing shown.
+    With the environment variable MPLBACKEND=agg everything is drawn and nothing is shown.
 
     Raises:
-        ValueError: there is no display, or no toolkit to open a window with.
+        ValueError: if there is no display, or no toolkit to open a window.
     """
 
     def __init__(self) -> None:
@@ -199,7 +200,7 @@ class Window:
             self._figure.canvas.manager.show()
 
     def show(self, world: World, attempts: Attempts) -> None:
-        """Draw these attempts, and wait for the time of a frame."""
+        """Draw these attempts, and wait for the duration of one frame."""
         from matplotlib import pyplot, style
 
         if not pyplot.fignum_exists(self._figure.number):
@@ -217,7 +218,7 @@ class Window:
 
 
 def picture(world: World, attempts: Attempts) -> NDArray[np.uint8]:
-    """Draw attempts at problems of a world. -> (height, width, 3)."""
+    """Draw attempts in their world. -> (height, width, 3)."""
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -231,14 +232,14 @@ def picture(world: World, attempts: Attempts) -> NDArray[np.uint8]:
 
 
 def compose(figure: Figure, world: World, attempts: Attempts) -> None:
-    """Let a world draw attempts into a figure, with a line above that sums them up."""
+    """Let a world draw attempts into a figure, and add a line of summary as its title."""
     axes = figure.add_subplot()
     world.draw(axes, attempts)
     figure.suptitle(summary(attempts), fontsize="medium")
 
 
 def summary(attempts: Attempts) -> str:
-    """One line: how many attempts, and their returns."""
+    """Return one line: the number of attempts, and their returns."""
     if not len(attempts):
         return "no attempts yet"
     greatest, _ = attempts.greatest()
@@ -249,7 +250,7 @@ def summary(attempts: Attempts) -> str:
 
 
 def draw_returns(axes: Axes, world: World, attempts: Attempts) -> None:
-    """Every attempt's return at its problem: what can be drawn of any world."""
+    """Plot each attempt's return over its problem. This works for every world."""
     from matplotlib.ticker import MaxNLocator
 
     best = attempts.best()
@@ -263,10 +264,10 @@ def draw_returns(axes: Axes, world: World, attempts: Attempts) -> None:
 
 
 def legend(axes: Axes) -> None:
-    """Say above the axes what is what, where nothing can be hidden by it."""
+    """Put the legend above the axes, where it hides no data."""
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, columnspacing=1.2)
 
 
 def spread(n: int) -> NDArray[np.float64]:
-    """n numbers that fill (-0.5, 0.5) evenly for any n, to set points apart."""
+    """Return n numbers that fill (-0.5, 0.5) evenly for any n. They separate points."""
     return (np.arange(n) * (np.sqrt(5) - 1) / 2 + 0.5) % 1 - 0.5

@@ -1,4 +1,4 @@
-"""Problems for an environment that has none: a seed decides the start, and nothing after it."""
+"""Problems for an environment that has none: each problem is a seeded start."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class SeededProblems(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """
     ## Description
 
-    Gives any Gymnasium environment problems. Problem i is the start that the environment has with
-    the i-th of `n_problems` seeds. After the start it gets an independent random generator, so the
-    attempts at a problem begin alike and differ from there on.
+    Adds problems to any Gymnasium environment. Problem i is the start of the environment with the
+    i-th of `n_problems` seeds. After the start the environment gets an independent random
+    generator. So all attempts at a problem start in the same state, and then differ.
 
     ## Observation
 
@@ -34,17 +34,20 @@ class SeededProblems(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
     ## Problems
 
-    `n_problems` of them, drawn uniformly, or chosen by `reset(options={"problem": i})`; other
-    options go on to the environment. `info["problem"]` names the problem at every step. Which
-    seeds they are follows from the argument `seed` alone, so all copies have the same problems and
-    another `seed` gives others, for tests of what was learned, say. `reset(seed=...)` seeds what
-    is left to chance: the draws of problems, and everything that happens after a start.
+    There are `n_problems` problems. `reset` draws one uniformly, or starts a chosen one with
+    `options={"problem": i}`. Other options are passed to the environment. `info["problem"]` names
+    the problem at every step. The argument `seed` alone decides the seeds of the problems. So all
+    copies have the same problems, and another `seed` makes other problems, for example a test set.
+    `reset(seed=...)` seeds the rest: the draws of problems, and the randomness after a start.
 
-    What comes of the environment's `np_random` after `reset` is independent; the rest it cannot
-    separate. An environment with a generator or a simulator of its own, which it seeds in `reset`,
-    repeats its randomness in every attempt, as does one that draws at the start what is to happen
-    later (a shuffled deck). One that draws from what no seed decides starts anywhere, and one that
-    always starts in the same way has `n_problems` equal ones.
+    Only the randomness from the environment's `np_random` after `reset` is independent. This has
+    limits:
+
+    - An environment that seeds another generator or a simulator in `reset` repeats its randomness
+      in every attempt.
+    - So does an environment that draws later events at the start, such as a shuffled deck.
+    - An environment with unseeded randomness has no fixed starts.
+    - An environment that always starts in the same state has `n_problems` equal problems.
 
     ## Exact solution
 
@@ -78,7 +81,7 @@ class SeededProblems(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         if "problem" in options:
             problem = int(check_problems(options.pop("problem"), self.n_problems, 1)[0])
         if seed is not None:
-            # A stream apart from those that an environment makes of the bare number.
+            # Environments use the bare seed, so this stream differs from theirs.
             self._rng = np.random.default_rng([seed, 1])
         if problem is None:
             problem = int(self._rng.integers(self.n_problems))
@@ -89,7 +92,7 @@ class SeededProblems(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         return observation, {**(info or {}), "problem": problem}
 
     def _start(self, problem: int) -> int:
-        """The seed of a problem's start: below 2**31, for some environments take no larger one."""
+        """Return the seed of a problem's start. Some environments need a seed below 2**31."""
         state = np.random.SeedSequence([self.seed, problem]).generate_state(1)
         return int(state[0]) % 2**31
 
