@@ -13,19 +13,15 @@ pytest.importorskip("trl", reason="the Gemma-2 room needs the extra gemma2")
 
 import pandas as pd
 import torch
-from hydra import compose, initialize_config_module
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from pkpo_sandbox.gemma2 import app
 from pkpo_sandbox.gemma2.models import PretrainedGemma2, TinyGemma2
-from pkpo_sandbox.runs import naming
 from pkpo_sandbox.runs.tables import load_runs, read_runs
+from tests.gemma2.app_runs import SHORT, composed, run_here
 
 ROOT = Path(__file__).parents[2]
-SHORT = ("training.max_steps=2", "training.logging_steps=1", "task.warm_up_steps=2")
-SHORT += ("training.per_device_train_batch_size=32",)
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*gradient_checkpointing:FutureWarning",  # transformers 5.23 within TRL 1.16
@@ -39,22 +35,6 @@ def options(group: str) -> list[str]:
 def pkpo_gemma2(*overrides: str, cwd: Path) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "pkpo_sandbox.gemma2", *overrides]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
-
-
-def composed(*overrides: str, **kwargs):
-    with initialize_config_module("pkpo_sandbox.conf", version_base="1.3"):
-        return compose("gemma2", list(overrides), **kwargs)
-
-
-def run_here(folder: Path, *overrides: str) -> Path:
-    """Run the app's task in this process, in the folder that Hydra would give it."""
-    config = composed(*overrides, return_hydra_config=True)
-    folder = folder / naming.run_id(_root_=config)
-    folder.mkdir(parents=True, exist_ok=True)
-    config.hydra.runtime.output_dir = str(folder)
-    HydraConfig.instance().set_config(config)
-    app.train(composed(*overrides))
-    return folder
 
 
 def test_the_trainer_loads_no_sb3():
@@ -270,12 +250,6 @@ def test_vllm_is_refused_where_it_cannot_follow_the_policy(mode, tmp_path, monke
     command += ["training.use_vllm=true", f"training.vllm_mode={mode}", "+training.use_cpu=true"]
     with pytest.raises(HydraException, match=r"use_vllm=true needs a GPU: on a CPU vLLM packs"):
         run_here(tmp_path, *command)
-
-
-def test_the_reference_model_is_of_the_revision_that_is_trained():
-    model = PretrainedGemma2("google/gemma-2-2b-it", revision="abc")
-    with pytest.raises(ValueError, match="that of the default revision, not abc: give a folder"):
-        model.check({"beta": 0.01, "use_cpu": True})
 
 
 @pytest.mark.parametrize("lora", [False, True])

@@ -10,7 +10,7 @@ import torch
 
 from pkpo_sandbox import transforms
 from pkpo_sandbox.gemma2 import PKPOConfig
-from pkpo_sandbox.gemma2.objective import named, names, weights_of_scorable
+from pkpo_sandbox.gemma2.objective import weights_of_scorable
 from pkpo_sandbox.schedules import Linear, Step
 
 pytestmark = pytest.mark.filterwarnings(
@@ -103,11 +103,6 @@ def test_a_config_can_be_logged_with_a_schedule():
     assert values["k"] == "Step(start=8, end=1, at=0.5)"
 
 
-def test_every_objective_of_the_sandbox_is_known_by_name():
-    assert {"pkpo", "rloo", "max_rl"} <= set(names())
-    assert all(callable(getattr(transforms, name)) for name in names())
-
-
 def a_float_of_sb3(progress_remaining: float) -> float:
     """SB3's own schedules give floats only."""
     return 8.0 if progress_remaining > 0.5 else 1.0
@@ -119,34 +114,3 @@ def test_a_schedule_that_gives_floats_gives_a_whole_k():
     rewards = torch.arange(8.0).unsqueeze(0)
     weights = weights_of_scorable(objective, rewards, objective.at(1.0))
     torch.testing.assert_close(weights, transforms.pkpo(rewards, 8))
-
-
-def test_an_objective_of_ones_own_must_give_one_weight_an_attempt(monkeypatch):
-    monkeypatch.setattr(transforms, "total", lambda rewards: rewards.sum(-1), raising=False)
-    with pytest.raises(ValueError, match=r"weights of shape \(1,\) for returns of shape \(1, 4\)"):
-        named("pkpo_sandbox.transforms.total").check(4)
-
-
-@pytest.mark.parametrize("name", ["pkpo", "rloo", "grpo", "tail_rl"])
-def test_a_single_scorable_attempt_cannot_be_compared_and_has_no_weight(name):
-    coefficients = {"k": 1} if name == "pkpo" else {}
-    rewards = torch.tensor([[1.0, torch.nan, torch.nan], [1.0, 0.0, torch.nan]])
-    weights = weights_of_scorable(named(name, **coefficients), rewards, coefficients)
-    assert weights[0].tolist() == [0, 0, 0]
-    assert weights[1, 0] > 0 > weights[1, 1]
-
-
-@pytest.mark.parametrize(
-    ("baseline", "scorable", "zero"),
-    [("loo_minus_one", 3, True), ("loo_minus_one", 4, False), ("loo", 4, True), ("loo", 5, False)],
-)
-def test_too_few_scorable_attempts_have_no_weights(baseline, scorable, zero):
-    rewards = torch.arange(8.0).unsqueeze(0)
-    rewards[:, scorable:] = torch.nan
-    coefficients = {"k": 4, "baseline": baseline}
-    weights = weights_of_scorable(named("pkpo", **coefficients), rewards, coefficients)
-    assert (weights == 0).all() == zero
-    assert (weights[:, scorable:] == 0).all()
-    if not zero:
-        expected = transforms.pkpo(torch.arange(float(scorable)), 4, baseline)
-        torch.testing.assert_close(weights[0, :scorable], expected)

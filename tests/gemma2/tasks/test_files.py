@@ -8,10 +8,12 @@ pytest.importorskip("trl", reason="the Gemma-2 room needs the extra gemma2")
 
 import pandas as pd
 
+from pkpo_sandbox.gemma2.models import PretrainedGemma2, TinyGemma2
 from pkpo_sandbox.gemma2.tasks import DataPaths
 from pkpo_sandbox.gemma2.tasks.arc import ArcTask
 from pkpo_sandbox.gemma2.tasks.math import MathTask
 
+REAL = PretrainedGemma2("google/gemma-2-2b-it")
 ROW = {"problem": "1+1?", "answer": "2"}
 LINE = json.dumps(ROW)
 PAIR = {"input": [[1]], "output": [[2]]}
@@ -106,3 +108,13 @@ def test_a_puzzle_that_cannot_be_read_is_named(content, message, tmp_path):
 def test_a_puzzle_with_a_byte_order_mark_is_read(tmp_path):
     (tmp_path / "p.json").write_bytes(PUZZLE.encode("utf-8-sig"))
     assert load(ArcTask(), tmp_path)["gold"] == [[[2]]]
+
+
+@pytest.mark.parametrize("task", [MathTask(), ArcTask()])
+def test_missing_data_and_a_model_that_cannot_read_are_refused(task, tmp_path):
+    with pytest.raises(ValueError, match=r"needs data\.path="):
+        task.check(DataPaths(), REAL)
+    with pytest.raises(ValueError, match="nowhere is neither a folder with"):
+        task.check(DataPaths(str(tmp_path / "nowhere")), REAL)
+    with pytest.raises(ValueError, match="reads numbers only"):
+        task.check(DataPaths(str(tmp_path)), TinyGemma2())

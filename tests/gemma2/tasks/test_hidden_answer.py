@@ -12,8 +12,7 @@ import numpy as np
 from pkpo_sandbox.gemma2.models import PretrainedGemma2, TinyGemma2
 from pkpo_sandbox.gemma2.tasks import DataPaths
 from pkpo_sandbox.gemma2.tasks.hidden_answer import HiddenAnswerTask, best_policy, pass_at
-
-from .test_app import SHORT, run_here
+from tests.gemma2.app_runs import SHORT, run_here
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*gradient_checkpointing:FutureWarning",  # transformers 5.23 within TRL 1.16

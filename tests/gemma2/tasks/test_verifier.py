@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("trl", reason="the Gemma-2 room needs the extra gemma2")
 
 from pkpo_sandbox.gemma2.tasks.verifier import Verifier
-from tests.gemma2.hostile import scored, slow_or_deadly
+from tests.gemma2.tasks.hostile import scored, slow_or_deadly
 
 
 @pytest.mark.slow
