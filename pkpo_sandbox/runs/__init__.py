@@ -1,1 +1,1 @@
-"""Runs: from a config to a trained model on disk, and back into one table."""
+"""Runs: a config becomes a trained model on disk; finished runs are read into one table."""

@@ -1,4 +1,4 @@
-"""What a config describes: the env, the algorithm and the callbacks of a run.
+"""Builds what a config describes: the env, the algorithm and the callbacks of a run.
 
 Importing this module loads neither torch nor Stable-Baselines3.
 """
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from pkpo_sandbox.algorithm.group_policy_gradient import GroupPolicyGradient
     from pkpo_sandbox.algorithm.groups import GroupVecEnv
 
-#: entries of ``policy_kwargs`` that are classes, which a config names by their paths
+#: entries of ``policy_kwargs`` that are classes; a config names them by their paths
 CLASSES = ("activation_fn", "features_extractor_class", "optimizer_class")
 
 
 def build(config: TrainConfig | DictConfig) -> "GroupPolicyGradient":
     """Make the env and the algorithm that a config describes.
 
-    :param config: as from Hydra's ``compose("train", [...])``, or a :class:`TrainConfig`
-    :return: an algorithm that has learned nothing yet, with its env
-    :raises ValueError: for a key that does not exist, or a value that is missing or out of range
+    :param config: from Hydra's ``compose("train", [...])``, or a :class:`TrainConfig`
+    :return: an untrained algorithm, with its env
+    :raises ValueError: for an unknown key, or a value that is missing or out of range
     """
     from hydra.utils import instantiate
 
@@ -52,12 +52,12 @@ def build(config: TrainConfig | DictConfig) -> "GroupPolicyGradient":
         arguments["policy"] = arguments["policy"] or policy_for(env.observation_space)
         return algorithm(env=env, seed=config.seed, **coefficients, **arguments)
     except BaseException:
-        env.close()  # it may have processes
+        env.close()  # it may have started processes
         raise
 
 
 def check_device(device: str) -> None:
-    """Refuse a GPU that is not there: SB3 would take the CPU, and the config say otherwise."""
+    """Raise a ValueError for a GPU that is not there. SB3 would use the CPU without an error."""
     import torch
 
     if device.partition(":")[0] == "cuda" and not torch.cuda.is_available():
@@ -68,7 +68,7 @@ def check_device(device: str) -> None:
 
 
 def with_classes(policy_kwargs: dict[str, Any]) -> dict[str, Any]:
-    """``policy_kwargs`` with classes where it has their paths: "torch.nn.ReLU".
+    """Replace the paths in ``policy_kwargs``, such as "torch.nn.ReLU", by their classes.
 
     :raises ValueError: if a path names no class
     """
@@ -81,7 +81,7 @@ def with_classes(policy_kwargs: dict[str, Any]) -> dict[str, Any]:
             continue
         try:
             found[name] = get_class(path)
-        except Exception as error:  # Hydra and the module that is imported raise many kinds
+        except Exception as error:  # Hydra and the imported module raise errors of many types
             reason = " ".join(str(error).split())
             raise ValueError(
                 f"algorithm.policy_kwargs.{name}={path} names no class ({reason}): give the path "
@@ -93,7 +93,7 @@ def with_classes(policy_kwargs: dict[str, Any]) -> dict[str, Any]:
 def objective_of(objective: Mapping[str, Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
     """The transform that an objective names, and its coefficients.
 
-    :raises ValueError: if it names no function, or one that does not take these coefficients
+    :raises ValueError: if it names no function, or the function does not take these coefficients
     """
     from hydra.utils import get_method, instantiate
 
@@ -107,7 +107,7 @@ def objective_of(objective: Mapping[str, Any]) -> tuple[Callable[..., Any], dict
     coefficients = {key: value for key, value in objective.items() if key != "_target_"}
     try:
         parameters = signature(transform)
-    except ValueError:  # of some functions in C; the algorithm tries it on a group
+    except ValueError:  # some C functions have no signature; the algorithm tests it on a group
         return transform, instantiate(coefficients, _convert_="all")
     try:
         parameters.bind(None, **coefficients)
@@ -115,17 +115,17 @@ def objective_of(objective: Mapping[str, Any]) -> tuple[Callable[..., Any], dict
         own = getattr(transform, "__name__", type(transform).__name__)
         names = ", ".join(list(parameters.parameters)[1:]) or "none"
         raise ValueError(
-            f"{own} does not take the arguments {coefficients}: {error}. It takes {names}. (Beside "
-            "objective._target_ choose no objective=, which has the arguments of another function)"
+            f"{own} does not take the arguments {coefficients}: {error}. It takes {names}. (Do not "
+            "combine objective._target_ with objective=, which sets another function's arguments)"
         ) from None
     return transform, instantiate(coefficients, _convert_="all")
 
 
 def callbacks(config: TrainConfig, given: Sequence[str] = ()) -> "list[BaseCallback]":
-    """The metrics that a config asks for, and the user's own callbacks.
+    """The callbacks of a run: its metrics, and the user's own callbacks.
 
-    :param given: keys that the user set, and did not leave at their defaults
-    :raises ValueError: if what such a key asks for cannot be measured
+    :param given: keys that the user set
+    :raises ValueError: if the user set a metric that cannot be measured
     """
     from pkpo_envs.columns import find_spec
     from pkpo_envs.conventions import has_exact_solution
@@ -146,8 +146,8 @@ def callbacks(config: TrainConfig, given: Sequence[str] = ()) -> "list[BaseCallb
     own = own_callbacks(config.callbacks)
     if metrics.eval_groups > 0:
         env = group_env(config, metrics.eval_groups)
-        # Seeded by the run's seed: the same problems in all runs would hide their error, because
-        # an interval over seeds shows only what differs between them.
+        # Each run evaluates on its own problems. The error from the choice of problems then
+        # differs between runs, so an interval over seeds includes it.
         chosen.append(
             GroupEvalCallback(
                 env, metrics.eval_groups, group_size, metrics.eval_freq, seed=config.seed
@@ -157,26 +157,26 @@ def callbacks(config: TrainConfig, given: Sequence[str] = ()) -> "list[BaseCallb
 
 
 def refuse_unmeasured(config: TrainConfig, given: Sequence[str], is_exact: bool) -> None:
-    """Raise a ValueError for a metric that the user asks for, and that would not be measured."""
+    """Raise a ValueError if the user set a metric that would not be measured."""
     metrics = config.metrics
     if "metrics.exact_ks" in given and metrics.exact_ks and not is_exact:
         raise ValueError(
             f"metrics.exact_ks={metrics.exact_ks} would change nothing: {config.env.id} has no "
-            "exact values here (of episodes that a time limit cuts short there are none). Leave it "
-            "out, or estimate max@k by metrics.eval_groups=64"
+            "exact values here (with a time limit that cuts episodes short no env has them). Leave "
+            "it out, or estimate max@k by metrics.eval_groups=64"
         )
     measured = metrics.eval_groups > 0 or (is_exact and metrics.exact_ks)
     if "metrics.eval_freq" in given and not measured:
         raise ValueError(
-            f"metrics.eval_freq={metrics.eval_freq} would change nothing, for nothing is measured "
-            "in that rhythm: leave it out, or give metrics.eval_groups=64 to estimate max@k"
+            f"metrics.eval_freq={metrics.eval_freq} would change nothing, because no metric here "
+            "uses it: leave it out, or give metrics.eval_groups=64 to estimate max@k"
         )
 
 
 def own_callbacks(named: dict[str, Any]) -> "list[BaseCallback]":
-    """The user's callbacks: one that the config's node is, or those that its entries are.
+    """The user's callbacks: the node ``callbacks`` is one callback, or a mapping of several.
 
-    :raises ValueError: if one of them is no callback
+    :raises ValueError: if an entry is not a callback
     """
     from hydra.utils import instantiate
     from stable_baselines3.common.callbacks import BaseCallback
@@ -193,7 +193,7 @@ def own_callbacks(named: dict[str, Any]) -> "list[BaseCallback]":
 
 
 def group_env(config: TrainConfig, n_groups: int) -> "GroupVecEnv":
-    """The config's env, for so many groups of attempts."""
+    """The config's env, for ``n_groups`` groups of attempts."""
     from pkpo_sandbox.algorithm.groups import make_group_env
 
     given = dataclasses.asdict(config.env)
@@ -202,14 +202,14 @@ def group_env(config: TrainConfig, n_groups: int) -> "GroupVecEnv":
     arguments["wrappers"] = wrappers(config)
     if taken := sorted({"env_id", "n_groups", "group_size", *given} & kwargs.keys()):
         raise ValueError(
-            f"env.kwargs has {', '.join(taken)}, which is not for the env itself: set it beside "
-            "env.kwargs, or in algorithm"
+            f"env.kwargs has {', '.join(taken)}, which is no argument of the env itself: set it in "
+            "env, next to env.kwargs, or in algorithm"
         )
     return make_group_env(env_id, n_groups, config.algorithm.group_size, **arguments, **kwargs)
 
 
 def wrappers(config: TrainConfig) -> "list[EnvWrapper]":
-    """The wrappers of the config's env, as functions of an env.
+    """The wrappers of the config's env, as functions that take an env.
 
     :raises ValueError: if an entry of ``env.wrappers`` has no ``_target_``
     """
@@ -225,9 +225,9 @@ def wrappers(config: TrainConfig) -> "list[EnvWrapper]":
 
 
 def world(config: TrainConfig, **kwargs: Any) -> "gymnasium.Env | None":
-    """One env of the config's kind, in its wrappers; None if only a vector env is registered.
+    """One env of the config, with its wrappers. None if only a vector env is registered.
 
-    :param kwargs: more arguments of its constructor
+    :param kwargs: further arguments of its constructor
     """
     from pkpo_envs.columns import make_world
 

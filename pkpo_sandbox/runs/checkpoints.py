@@ -1,9 +1,9 @@
-"""A long run that is stopped goes on from where it was, to the same final weights.
+"""Checkpoints: a stopped run resumes and reaches the same final weights.
 
-At a checkpoint the run's randomness starts afresh from its seed and the timesteps so far, and every
-env is reset. So all that follows is a function of what the checkpoint holds, whether the process
-that wrote it goes on or another one starts from it. A checkpoint is tensors, numbers and text,
-which ``torch.load`` reads with ``weights_only=True``.
+At each checkpoint the run is reseeded from its seed and its timesteps so far, and every env is
+reset. What follows depends only on the content of the checkpoint. So the process that wrote it and
+a process that resumes from it compute the same results. A checkpoint contains tensors, numbers and
+text. ``torch.load`` reads it with ``weights_only=True``.
 """
 
 import io
@@ -28,10 +28,10 @@ from pkpo_sandbox.algorithm.streams import stream_seed
 from pkpo_sandbox.runs.folder import write_atomically
 from pkpo_sandbox.runs.logs import rewind, rows_so_far
 
-LOGGED = ("window", "episodes", "successes")  # parts of a training's state, of any type
+LOGGED = ("window", "episodes", "successes")  # parts of the training state; values of any type
 PLAIN = (bool, int, float, str, type(None))
 CODE = (FunctionType, MethodType, BuiltinFunctionType, type)
-#: what a callback is given anew when training starts
+#: attributes that SB3 sets on a callback each time training starts
 GIVEN = ("parent", "model", "logger", "locals", "globals")
 MADE_ANEW = (
     BaseCallback,
@@ -45,29 +45,29 @@ MADE_ANEW = (
 
 
 class Checkpoint(BaseCallback):
-    """Writes a checkpoint every so many timesteps, between two iterations, and restores the last.
+    """Writes checkpoints between iterations, every ``every`` timesteps, and restores the last one.
 
-    It is the last of the callbacks. Of the others it keeps the attributes that are numbers, text,
-    arrays, tensors, NumPy generators or containers of them, and warns of the rest. The state of an
-    env that outlives its reset is not kept.
+    It must be the last callback. It keeps those attributes of the other callbacks that are numbers,
+    text, arrays, tensors, NumPy generators or containers of them. It warns about the others. It
+    does not keep env state that survives a reset.
 
-    :param path: of the file
+    :param path: the checkpoint file
     :param every: timesteps between checkpoints, at least 1
-    :param seed: of the run
+    :param seed: the run's seed
     :param watchers: the other callbacks
     """
 
     def __init__(self, path: Path, every: int, seed: int, watchers: Sequence[BaseCallback]) -> None:
         super().__init__()
         self.path, self.every, self.seed, self.watchers = path, every, seed, watchers
-        self.due = every  #: timesteps from which the next checkpoint is due
+        self.due = every  #: the next checkpoint is due at this number of timesteps
         self._saved: dict[str, Any] | None = None
         self._warned = False
 
     def restore(self, model: GroupPolicyGradient) -> bool:
-        """Bring a fresh model to where the last checkpoint was; whether there is one.
+        """Restore a new model from the last checkpoint. Returns whether there is one.
 
-        :raises ValueError: if the file is damaged, or of another network
+        :raises ValueError: if the file is damaged, or belongs to another network
         """
         if not self.path.exists():
             return False
@@ -75,10 +75,10 @@ class Checkpoint(BaseCallback):
             saved = torch.load(self.path, map_location=model.device, weights_only=True)
             logged = {name: decoded(saved[name]) for name in LOGGED}
             model.restore_training_state(saved | logged)
-        except Exception as error:  # torch raises many kinds
+        except Exception as error:  # torch raises errors of many types
             raise ValueError(
                 f"{self.path} is damaged, or of another env or policy than the config now names "
-                f"({type(error).__name__}): delete it to train the run anew"
+                f"({type(error).__name__}): delete it to train the run from the start"
             ) from error
         rewind(model.logger, saved["rows"], model.num_timesteps)
         self._saved = saved
@@ -137,7 +137,7 @@ class Checkpoint(BaseCallback):
 
 
 def nested(callbacks: Sequence[BaseCallback]) -> Iterator[BaseCallback]:
-    """Callbacks and those that they call: EvalCallback has callback_on_new_best, for one."""
+    """Callbacks, and the callbacks that they call, such as EvalCallback's callback_on_new_best."""
     seen: list[BaseCallback] = []
     waiting = list(callbacks)
     while waiting:
@@ -153,7 +153,7 @@ def nested(callbacks: Sequence[BaseCallback]) -> Iterator[BaseCallback]:
 
 
 def kept(callback: BaseCallback, lost: list[str]) -> dict[str, Any]:
-    """The attributes of a callback that a checkpoint holds; names of the others go to ``lost``."""
+    """The attributes of a callback for the checkpoint. Appends the names of others to ``lost``."""
     attributes = {}
     for name, value in vars(callback).items():
         items = value if isinstance(value, list) else [value]
@@ -167,9 +167,9 @@ def kept(callback: BaseCallback, lost: list[str]) -> dict[str, Any]:
 
 
 def encoded(value: Any) -> Any:
-    """A value as what a file without pickled objects can hold.
+    """Convert a value so that a file without pickled objects can hold it.
 
-    :raises TypeError: if that cannot be
+    :raises TypeError: for a type that cannot be converted
     """
     if isinstance(value, np.generic):
         value = value.item()
@@ -193,7 +193,7 @@ def encoded(value: Any) -> Any:
 
 
 def decoded(value: Any) -> Any:
-    """The value that :func:`encoded` got."""
+    """The inverse of :func:`encoded`."""
     if not isinstance(value, tuple):
         return value
     kind, content, *rest = value

@@ -1,4 +1,4 @@
-"""The command that starts jobs and sweeps of them.
+"""The command that starts one job or a sweep of jobs.
 
 Importing this module loads neither torch nor pandas.
 """
@@ -20,7 +20,7 @@ from pkpo_sandbox.runs.config import one_line
 from pkpo_sandbox.runs.console import open_standard_streams, safe_output, say
 from pkpo_sandbox.runs.journal import journals
 
-#: what launchers and sweepers need, by the name after hydra/launcher= or hydra/sweeper=
+#: the extra that a launcher or sweeper needs, by its name in hydra/launcher= or hydra/sweeper=
 EXTRAS = {
     "joblib": "joblib",
     "slurm": "submitit",
@@ -33,14 +33,14 @@ EXTRAS = {
 
 
 def missing_extra(arguments: Sequence[str]) -> str | None:
-    """What to install for the launcher and sweeper on a command line, None if all is there."""
+    """What to install for the launcher and sweeper of a command line. None if nothing."""
     for argument in arguments:
         group, _, choice = argument.partition("=")
         if group not in ("hydra/launcher", "hydra/sweeper") or choice not in EXTRAS:
             continue
         plugin = f"hydra_plugins.hydra_{EXTRAS[choice]}_{group.removeprefix('hydra/')}"
         found = None
-        with suppress(ModuleNotFoundError):  # if there is no plugin at all
+        with suppress(ModuleNotFoundError):  # no Hydra plugin is installed
             found = importlib.util.find_spec(plugin)
         if found is None:
             return f"{argument} needs an extra: pip install 'pkpo-sandbox[{EXTRAS[choice]}]'"
@@ -48,16 +48,16 @@ def missing_extra(arguments: Sequence[str]) -> str | None:
 
 
 def drop_missing_backend() -> None:
-    """Draw into files if matplotlib's backend is a module that is not installed here.
+    """Use matplotlib's agg backend if ``MPLBACKEND`` names a module that is not installed here.
 
-    A notebook leaves ``MPLBACKEND=module://matplotlib_inline.backend_inline`` to the commands that
-    are started from it. A callback that imports matplotlib would fail.
+    A notebook passes ``MPLBACKEND=module://matplotlib_inline.backend_inline`` to the commands that
+    it starts. Without that module a callback that imports matplotlib would fail.
     """
     module = os.environ.get("MPLBACKEND", "").removeprefix("module://")
     if f"module://{module}" != os.environ.get("MPLBACKEND"):
         return
     found = None
-    with suppress(ImportError, ValueError):  # its package is not there, or it is no name
+    with suppress(ImportError, ValueError):  # its package is missing, or the name is invalid
         found = importlib.util.find_spec(module)
     if found is None:
         say(f"MPLBACKEND={os.environ['MPLBACKEND']} is not installed: agg is taken", error=True)
@@ -65,10 +65,10 @@ def drop_missing_backend() -> None:
 
 
 def explain(error: Exception) -> None:
-    """Print an error that ended the command on stderr.
+    """Print the error that ended the command, to stderr.
 
-    A mistake in the command line or a config is one or two lines, and so is a worker process that
-    died. An error of a job is its traceback, from the job on.
+    A mistake in the command line or a config takes one or two lines, and so does a worker process
+    that died. For an error in a job it prints the traceback, starting at the job.
     """
     launcher = type(error).__module__.partition(".")[0]
     if isinstance(error, CompactHydraException):
@@ -84,7 +84,7 @@ def explain(error: Exception) -> None:
     else:
         tb = error.__traceback__
         while tb is not None and tb.tb_frame.f_code.co_name != "perform":
-            tb = tb.tb_next  # the frames before it are Hydra's
+            tb = tb.tb_next  # skip Hydra's frames
         if tb is None:
             say(one_line(error), error=True)
         else:
@@ -94,9 +94,9 @@ def explain(error: Exception) -> None:
 
 @safe_output()
 def main(task: Callable[[DictConfig], Any], config_name: str) -> None:
-    """Run a Hydra app; modules in the working directory can be named in its configs.
+    """Run a Hydra app. Its configs may name modules in the working directory.
 
-    The exit status is 1 if any job failed, 130 if the user stopped it.
+    The exit status is 1 if a job failed, and 130 if the user stopped the command.
     """
     open_standard_streams()
     sys.path.insert(0, os.getcwd())
@@ -104,7 +104,7 @@ def main(task: Callable[[DictConfig], Any], config_name: str) -> None:
     if message := missing_extra(sys.argv[1:]):
         sys.exit(message)
     in_full = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on to here
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise errors, so they are handled here
     journals.clear()
     error: BaseException | None = None
     try:
@@ -112,7 +112,7 @@ def main(task: Callable[[DictConfig], Any], config_name: str) -> None:
             version_base="1.3", config_path="pkg://pkpo_sandbox.conf", config_name=config_name
         )
         decorate(task)()
-    except BaseException as caught:  # SystemExit too: the journal has to be closed
+    except BaseException as caught:  # also SystemExit: the journal has to be closed
         error = caught
     complete = ended(error, in_full)
     if isinstance(error, KeyboardInterrupt):
@@ -124,9 +124,10 @@ def main(task: Callable[[DictConfig], Any], config_name: str) -> None:
 
 
 def ended(error: BaseException | None, in_full: bool) -> bool:
-    """Explain an error that ended the command, and close the journal; whether every job was done.
+    """Explain the error that ended the command, and close the journal.
 
-    :param in_full: whether Python will print the error, with all frames
+    :param in_full: whether Python will print the error with all frames
+    :return: whether every job was done
     """
     journal = journals[-1] if journals else None
     if isinstance(error, Exception) and not in_full and not (journal and journal.tells(error)):

@@ -1,6 +1,6 @@
-"""What a run is told: the schema of ``pkpo-train``, and how a config is checked against a schema.
+"""The config schema of ``pkpo-train``, and the check of a config against a schema.
 
-Importing this module loads Hydra and OmegaConf, and nothing heavier.
+Importing this module loads only Hydra and OmegaConf.
 """
 
 import math
@@ -18,18 +18,18 @@ from pkpo_sandbox.runs.values import text
 
 Schema = TypeVar("Schema")
 
-#: keys that change nothing in the results
+#: keys that do not change the results
 NOT_IN_HASH = ("name", "progress_bar", "score", "if_code_changed")
-LARGEST = 2**53  # a float holds every integer up to here
+LARGEST = 2**53  # a float represents every integer up to this one exactly
 
 
 class UnusableConfigError(CompactHydraException):
-    """A mistake in what the user asked for; Hydra prints it as one line, without a traceback."""
+    """A mistake in the user's config. Hydra prints it as one line, without a traceback."""
 
 
 @contextmanager
 def readable(*kinds: type[Exception]) -> Iterator[None]:
-    """Turn errors of these kinds into one line that the user can act on."""
+    """Turn errors of these types into an :class:`UnusableConfigError` of one line."""
     try:
         yield
     except kinds as error:
@@ -37,7 +37,7 @@ def readable(*kinds: type[Exception]) -> Iterator[None]:
 
 
 def one_line(error: BaseException) -> str:
-    """An error as "ValueError: k = 99 exceeds n = 16", on one line."""
+    """An error on one line, such as "ValueError: k = 99 exceeds n = 16"."""
     message = " ".join(text(error).split())
     return (
         message if isinstance(error, UnusableConfigError) else f"{type(error).__name__}: {message}"
@@ -46,35 +46,35 @@ def one_line(error: BaseException) -> str:
 
 @dataclass
 class EnvConfig:
-    """What to play: a Gymnasium id, with the module to import before a colon.
+    """The env. ``id`` is a Gymnasium id: "module_to_import:Name-v0".
 
-    The rest is as in ``pkpo_sandbox.algorithm.groups.make_group_env``.
+    The other keys are arguments of ``pkpo_sandbox.algorithm.groups.make_group_env``.
     """
 
     id: str = MISSING
     kwargs: dict[str, Any] = field(default_factory=dict)
-    vectorization: str | None = None  # native, sync or async; None: native where it can be
-    num_envs: int | None = None  # None: one for each attempt
+    vectorization: str | None = None  # native, sync or async; None: native where possible
+    num_envs: int | None = None  # columns; None: one per attempt
     max_episode_steps: int | None = None  # None: the env's own limit
-    seeded_problems: int | None = None  # starts that groups share, of an env without problems
-    wrappers: list[Any] = field(default_factory=list)  # _target_s, put around the env in this order
+    seeded_problems: int | None = None  # for an env without problems: how many seeded starts it has
+    wrappers: list[Any] = field(default_factory=list)  # _target_s, applied in this order
 
     def __post_init__(self) -> None:
         if self.vectorization == "async" and self.num_envs is None:
             raise ValueError(
-                "env.vectorization=async needs env.num_envs, how many processes: results depend on "
-                "it, and a default by the number of cores would differ from machine to machine"
+                "env.vectorization=async needs env.num_envs, the number of processes: the results "
+                "depend on it, so there is no default by the number of cores"
             )
 
 
 @dataclass
 class AlgorithmConfig:
-    """Arguments of ``GroupPolicyGradient`` in ``pkpo_sandbox.algorithm``, under their names there.
+    """Arguments of ``GroupPolicyGradient`` in ``pkpo_sandbox.algorithm``, with the same names.
 
     ``policy_kwargs`` may name a class by its path: ``activation_fn: torch.nn.ReLU``.
     """
 
-    policy: str | None = None  # None: by the observations, Mlp-, Cnn- or MultiInputPolicy
+    policy: str | None = None  # None: Mlp-, Cnn- or MultiInputPolicy, by the observation space
     group_size: int = 16
     n_groups: int = 16
     learning_rate: Any = 3e-3
@@ -97,23 +97,23 @@ class MetricsConfig:
     """What is measured during training, by the callbacks of ``pkpo_sandbox.metrics.callbacks``."""
 
     eval_freq: int = 10  # steps of the vectorised env between two measurements
-    exact_ks: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16])  # where there are any
-    eval_groups: int = 0  # fresh groups that max@k is estimated on; 0 for none
-    solve_threshold: float | None = None  # of a solved problem; None: the env's reward_threshold
+    exact_ks: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16])  # if the env is exact
+    eval_groups: int = 0  # groups played to estimate max@k; 0: no estimate
+    solve_threshold: float | None = None  # solved from this return; None: env's reward_threshold
 
     def __post_init__(self) -> None:
         at_least(1, **{"metrics.eval_freq": self.eval_freq})
         at_least(0, **{"metrics.eval_groups": self.eval_groups})
         if self.solve_threshold is not None and math.isnan(self.solve_threshold):
-            raise ValueError("metrics.solve_threshold=nan is reached by no return: give a number")
+            raise ValueError("metrics.solve_threshold=nan: no return reaches nan, give a number")
 
 
 @dataclass
 class TrainConfig:
     """One run. ``objective`` names a transform and its arguments, ``callbacks`` SB3 callbacks.
 
-    ``measure``, if given, names a function of :mod:`pkpo_sandbox.metrics.estimators` to call
-    instead of training; it returns rows.
+    ``measure`` may name a function of :mod:`pkpo_sandbox.metrics.estimators`. The run then calls
+    it instead of training, and stores the rows that it returns.
     """
 
     name: str = "train"
@@ -125,13 +125,13 @@ class TrainConfig:
     total_timesteps: int = 256_000
     seed: int = 0
     log_interval: int = 10
-    # of csv, tensorboard, wandb, stdout, log, json and monitor, all in pkpo_sandbox/runs/logs.py
+    # any of csv, tensorboard, wandb, stdout, log, json, monitor: see pkpo_sandbox/runs/logs.py
     log_formats: list[str] = field(default_factory=lambda: ["csv"])
     progress_bar: bool = False
-    checkpoint_every: int | None = None  # timesteps; None: a stopped run starts anew
-    score: str | None = None  # an entry of the summary, for a search to maximise
+    checkpoint_every: int | None = None  # timesteps; None: a stopped run starts from the beginning
+    score: str | None = None  # the entry of the summary that a search maximises
     measure: dict[str, Any] | None = None
-    if_code_changed: str | None = None  # since a run: keep it, or train it anew; None: stop
+    if_code_changed: str | None = None  # finished by other code: keep or train; None: an error
 
     def __post_init__(self) -> None:
         at_least(1, total_timesteps=self.total_timesteps, log_interval=self.log_interval)
@@ -141,22 +141,22 @@ class TrainConfig:
         check_choice(self.if_code_changed)
         if "csv" not in self.log_formats:
             raise ValueError(
-                f"log_formats={list(self.log_formats)} must contain csv, which a run is read from"
+                f"log_formats={list(self.log_formats)} must contain csv: results are read from it"
             )
 
 
 def check_choice(if_code_changed: str | None) -> None:
-    """Raise a ValueError unless this is a way to deal with results of other code."""
+    """Raise a ValueError unless the value is "keep", "train" or None."""
     if if_code_changed not in (None, "keep", "train"):
         raise ValueError(f"if_code_changed={if_code_changed} must be keep, train or null")
 
 
 def store_schema(name: str, schema: type, free: Sequence[str] = ()) -> None:
-    """Let a config tree have a schema: the entry ``name`` of a primary config's defaults list.
+    """Register a schema with Hydra, as the entry ``name`` of a primary config's defaults list.
 
     :param schema: a dataclass
-    :param free: keys below which any key may be given, without a ``+``: what stands there are
-        arguments, and whatever takes them refuses those that it does not know
+    :param free: keys below which every key is allowed, without a ``+``. Their values are arguments
+        of a function or class, which checks the names itself
     """
     node = OmegaConf.structured(schema)
     for key in free:
@@ -165,7 +165,7 @@ def store_schema(name: str, schema: type, free: Sequence[str] = ()) -> None:
 
 
 def at_least(bound: int, **settings: int) -> None:
-    """Raise a ValueError unless each setting is from ``bound`` to 2**53."""
+    """Raise a ValueError unless each setting is between ``bound`` and 2**53."""
     for name, value in settings.items():
         if value < bound:
             raise ValueError(f"{name}={value} must be at least {bound}")
@@ -174,13 +174,13 @@ def at_least(bound: int, **settings: int) -> None:
 
 
 def checked(config: Any, schema: type[Schema], command: str = "pkpo-train") -> Schema:
-    """A config as its dataclass: keys and types checked by it, ranges by its ``__post_init__``.
+    """Convert a config to its dataclass, which checks keys, types and ranges.
 
-    :param config: a ``DictConfig``, resolved here, or nested containers
-    :param schema: the dataclass
-    :param command: that shows all keys, for the error
-    :raises ValueError: for a key that the dataclass lacks, a missing value, one of another type or
-        out of range
+    :param config: a ``DictConfig``, which is resolved here, or nested containers
+    :param schema: the dataclass; its ``__post_init__`` checks ranges
+    :param command: the command that lists all keys, for the error message
+    :raises ValueError: for an unknown key, a missing value, or a value of a wrong type or out of
+        range
     """
     if isinstance(config, schema):
         return config
@@ -201,12 +201,12 @@ def checked(config: Any, schema: type[Schema], command: str = "pkpo-train") -> S
 
 
 def missing(error: OmegaConfBaseException) -> str:
-    """The key that an error says is missing."""
+    """The key that an error reports as missing."""
     return error.full_key or str(error).rpartition(" ")[2]
 
 
 def contents(config: DictConfig) -> dict[str, Any]:
-    """A config as plain containers, every interpolation resolved, without Hydra's own part.
+    """A config as plain containers, with interpolations resolved and without the key ``hydra``.
 
     :raises ValueError: if a value is missing
     """
@@ -220,15 +220,15 @@ def contents(config: DictConfig) -> dict[str, Any]:
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
-    """The config as it is stored: as :func:`contents`, and without numbers that JSON has not.
+    """The config as it is stored: :func:`contents`, with text such as "inf" for infinite and NaN.
 
-    Those that are not finite are text, such as "inf".
+    JSON has no such numbers.
     """
     return {key: finite(value) for key, value in contents(config).items()}
 
 
 def finite(value: Any) -> Any:
-    """Nested containers with "inf", "-inf" and "nan" in place of these numbers."""
+    """Replace the numbers inf, -inf and nan in nested containers by text."""
     if isinstance(value, dict):
         return {key: finite(entry) for key, entry in value.items()}
     if isinstance(value, list):

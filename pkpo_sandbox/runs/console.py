@@ -1,7 +1,7 @@
-"""Messages to the terminal. A message that cannot be printed fails no job and no command.
+"""Messages to the terminal. If a message cannot be printed, no job and no command fails.
 
-A terminal may lack a character, the reader of a pipe may be gone, a stream may be closed, the disk
-behind it may be full. The numbers of a run are worth more than a line about it.
+A terminal may lack a character, the reader of a pipe may have ended, a stream may be closed, or a
+disk may be full. The results of a run matter more than a message about it.
 """
 
 import io
@@ -14,14 +14,14 @@ from typing import Any, TextIO
 
 
 class Nowhere(io.TextIOBase):
-    """Takes text and writes it nowhere. Python has None for a stream that its starter closed."""
+    """Discards text. Used where Python sets sys.stdout or sys.stderr to None (a closed stream)."""
 
     def write(self, text: str, /) -> int:
         return len(text)
 
 
 class SafeStream:
-    """A text stream that raises nothing when it is written to. All else is the stream's own.
+    """Wraps a text stream so that writing never raises. Other attributes are the stream's own.
 
     A character that the stream cannot encode is written as an escape: ``\\xfc`` for ü.
     """
@@ -60,7 +60,7 @@ class SafeStream:
             return False
 
     def _give_up(self, error: Exception) -> None:
-        """If the reader is gone, send the rest nowhere: Python flushes its streams as it ends."""
+        """Discard further output if the reader has ended. Python flushes its streams at exit."""
         if isinstance(error, BrokenPipeError):
             with suppress(OSError, ValueError):
                 nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -70,7 +70,7 @@ class SafeStream:
 
 @contextmanager
 def safe_output() -> Iterator[None]:
-    """Until the block ends, ``print`` and whatever else writes to stdout or stderr cannot fail."""
+    """Inside the block, writing to stdout and stderr cannot fail, by ``print`` or otherwise."""
     before = sys.stdout, sys.stderr
     safe = [one if isinstance(one, SafeStream) else SafeStream(one) for one in before]
     sys.stdout, sys.stderr = safe  # type: ignore[assignment]
@@ -83,34 +83,34 @@ def safe_output() -> Iterator[None]:
 
 
 def say(*parts: object, error: bool = False) -> None:
-    """Print a line at once, if that can be done.
+    """Print a line and flush it. Does nothing if the stream cannot be written.
 
-    :param error: whether to stderr
+    :param error: whether to print to stderr
     """
     stream = SafeStream(sys.stderr if error else sys.stdout)
     print(*parts, file=stream, flush=True)  # type: ignore[call-overload]
 
 
 def open_standard_streams() -> None:
-    """Open what a shell's ``>&-`` closed.
+    """Reopen standard streams that a shell's ``>&-`` closed, to the null device.
 
-    The next file that is opened would get the number of the closed stream, and whatever a library
-    or another process prints would go into that file.
+    Otherwise the next opened file gets the number of the closed stream, and what a library or
+    another process prints goes into that file.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
 
 
 def columns(rows: Sequence[Sequence[str]], fit: TextIO | None = None) -> str:
-    """A table as text without colours, each column as wide as its widest entry.
+    """A table as text without colours. Each column is as wide as its widest entry.
 
-    :param rows: the first one is the heading; line breaks and other control characters are shown
+    :param rows: the first row is the heading. Line breaks and other control characters are shown
         as escapes
-    :param fit: a stream that the table is for: if that is a terminal, entries are folded so that
-        the table is no wider
+    :param fit: the stream that the table is for. If it is a terminal, long entries are folded to
+        its width
     """
     from rich.console import Console
     from rich.table import Table
@@ -120,7 +120,7 @@ def columns(rows: Sequence[Sequence[str]], fit: TextIO | None = None) -> str:
     for heading in rows[0]:
         table.add_column(Text(heading), overflow="fold")
     for row in rows[1:]:
-        table.add_row(*(Text(one_line(cell)) for cell in row))  # a str might be rich's markup
+        table.add_row(*(Text(one_line(cell)) for cell in row))  # rich would parse markup in a str
     drawn = io.StringIO()
     widest = shutil.get_terminal_size().columns if fit is not None and fit.isatty() else 100_000
     Console(file=drawn, width=widest, color_system=None, legacy_windows=False).print(table)
@@ -132,7 +132,7 @@ def one_line(cell: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time as a person says it: 45 s, 12 min, 3.4 h."""
+    """A time in a readable unit: 45 s, 12 min, 3.4 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,6 +1,6 @@
-"""What a result depends on beside its config: the user's own code, this package, and versions.
+"""What a result depends on besides its config: the user's code, this package, and versions.
 
-Importing this module, and calling what is in it, imports nothing that a config names.
+This module never imports a module that a config names.
 """
 
 import ast
@@ -21,27 +21,27 @@ from pkpo_sandbox.runs.config import NOT_IN_HASH
 
 PACKAGE = ("pkpo_sandbox", "pkpo_envs")
 PATH = re.compile(r"[A-Za-z_]\w*(\.\w+)+")  #: "my_module.MyCallback"
-ENTRY = re.compile(r"([A-Za-z_][\w.]*):\S+")  #: "my_module:MyEnv-v0", as Gymnasium has it
+ENTRY = re.compile(r"([A-Za-z_][\w.]*):\S+")  #: "my_module:MyEnv-v0", a Gymnasium id or entry point
 
 
 def fingerprint(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run's summary keeps of the code that it ran.
+    """Hashes of the code that a run uses, for its summary.
 
     :param config: in plain containers
-    :return: "own": the user's modules that the config names, and those of the user's that they
-        import, each with a hash of its source; "package": a hash of this package's source
+    :return: "own": the names of the user's modules with a hash of each source, see
+        :func:`own_modules`; "package": a hash of this package's source
     """
     return {"own": own_modules(config), "package": package()}
 
 
 def own_modules(config: Mapping[str, Any]) -> dict[str, str]:
-    """The user's modules that a config names or that they import: name and hash of the source.
+    """The user's modules that a config names, and those that they import, with source hashes.
 
-    Imports are read from the source, also those in functions, and so are the entry points with
-    which a module registers its envs. The standard library, installed packages and this package
-    are not the user's.
+    Imports are found in the source, also inside functions. The same holds for the entry points of
+    envs that a module registers. The standard library, installed packages and this package do not
+    count as the user's.
     """
-    importlib.invalidate_caches()  # files may have been written since
+    importlib.invalidate_caches()  # finds files that were written after the last import
     found: dict[str, str] = {}
     waiting = list(named(config))
     seen = set()
@@ -59,12 +59,12 @@ def own_modules(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """The modules whose source is another one, or that one of both lacks."""
+    """The modules that were changed, added or removed."""
     return [name for name in sorted({*then, *now}) if then.get(name) != now.get(name)]
 
 
 def named(config: Mapping[str, Any]) -> Iterator[str]:
-    """What may be the path of a module, or of something in it, among the values of a config."""
+    """Values of a config that may be the path of a module, or of an object in it."""
     for key, value in config.items():
         if key not in NOT_IN_HASH:
             yield from paths(value)
@@ -84,7 +84,7 @@ def paths(value: Any) -> Iterator[str]:
 
 
 def own_files(path: str) -> Iterator[tuple[str, Path]]:
-    """The user's modules on the way to what a dotted path names, each with its file."""
+    """The user's modules along a dotted path, each with its file."""
     name, *inner = path.split(".")
     spec = find_spec(name)
     if spec is None or name in PACKAGE:
@@ -105,7 +105,7 @@ def own_files(path: str) -> Iterator[tuple[str, Path]]:
 
 
 def find_spec(name: str) -> ModuleSpec | None:
-    """Where a module of the top level is, without importing it."""
+    """Find a top-level module without importing it."""
     for finder in sys.meta_path:
         try:
             spec = finder.find_spec(name, None)
@@ -117,13 +117,13 @@ def find_spec(name: str) -> ModuleSpec | None:
 
 
 def is_installed(file: Path) -> bool:
-    """Whether a module is Python's own or was installed, and so is not the user's."""
+    """Whether a module belongs to Python or to an installed package, and is not the user's."""
     return any(file.is_relative_to(folder) for folder in installed())
 
 
 @cache
 def installed() -> tuple[Path, ...]:
-    """Where Python keeps its library and what is installed."""
+    """The folders of the standard library and of installed packages."""
     names = ("stdlib", "platstdlib", "purelib", "platlib")
     folders = {Path(sysconfig.get_path(name)) for name in names}
     folders |= {Path(place) for place in sys.path if place.endswith(("-packages", "-packages/"))}
@@ -131,10 +131,10 @@ def installed() -> tuple[Path, ...]:
 
 
 def imported(source: bytes, module: str, is_package: bool) -> Iterator[str]:
-    """What a module may import: modules, or names in them; and the entry points that it names."""
+    """The names that a module imports, and the modules of the entry points that it names."""
     try:
         tree = ast.parse(source)
-    except (SyntaxError, ValueError):  # the job will say so
+    except (SyntaxError, ValueError):  # the job itself will report it
         return
     package = module if is_package else module.rpartition(".")[0]
     for node in ast.walk(tree):
@@ -144,7 +144,7 @@ def imported(source: bytes, module: str, is_package: bool) -> Iterator[str]:
             origin = "." * node.level + (node.module or "")
             try:
                 origin = resolve_name(origin, package)
-            except ImportError:  # beyond the top
+            except ImportError:  # the relative import leaves the top-level package
                 continue
             yield origin
             yield from (f"{origin}.{alias.name}" for alias in node.names)
@@ -170,13 +170,13 @@ def digest(source: bytes) -> str:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """The versions of Python and of the packages that a result depends on."""
+    """The versions of Python and of these packages."""
     found = {name: torch() if name == "torch" else version(name) for name in packages}
     return {"python": sys.version.split()[0], **found}
 
 
 def torch() -> str:
-    """``torch.__version__``, which tells the build ("2.13.0+cu130"), without importing torch."""
+    """``torch.__version__`` with its build, such as "2.13.0+cu130", without importing torch."""
     spec = find_spec("torch")
     if spec is not None and spec.origin is not None:
         text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
@@ -186,9 +186,9 @@ def torch() -> str:
 
 
 def other_versions(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """What differs: ["torch 2.12.0+cpu -> 2.13.0+cpu"].
+    """Versions that differ: ["torch 2.12.0+cpu -> 2.13.0+cpu"].
 
-    A version that does not tell its build, as older summaries have it, is that of any build.
+    Older summaries have versions without a build. Such a version equals the same one of any build.
     """
     return [
         f"{name} {then[name]} -> {now[name]}"

@@ -1,4 +1,4 @@
-"""Whether the run in a folder is a job's own, and made by the code that is here now."""
+"""Checks whether the run in a folder has a job's config and was made by the current code."""
 
 import json
 import shutil
@@ -16,18 +16,18 @@ from pkpo_sandbox.runs.fingerprint import changes
 from pkpo_sandbox.runs.folder import CHECKPOINT, STARTED, SUMMARY, read_summary, write_summary
 from pkpo_sandbox.runs.naming import compared
 
-SHOWN = 3  #: differences that an error names
+SHOWN = 3  #: how many differences an error names
 
 
 @dataclass(frozen=True)
 class Wanted:
     """The run that a job asks for.
 
-    :param config: of the job, in plain containers
-    :param text: the same as YAML
-    :param code: as from :func:`pkpo_sandbox.runs.fingerprint.fingerprint`
-    :param if_code_changed: what to do with what other code of the user's made: "keep" it, "train"
-        in its place, or None to refuse
+    :param config: the job's config, in plain containers
+    :param text: the same config as YAML
+    :param code: from :func:`pkpo_sandbox.runs.fingerprint.fingerprint`
+    :param if_code_changed: what to do with a run that the user's code made before it changed:
+        "keep" it, "train" again, or None for an error
     """
 
     config: dict[str, Any]
@@ -37,11 +37,11 @@ class Wanted:
 
 
 def finished(folder: Path, wanted: Wanted, held: bool = False) -> dict[str, Any] | None:
-    """The summary of the finished run in a folder, None if there is none to be had as it is.
+    """The summary of the finished run in a folder. None if there is none that can be used.
 
-    :param held: whether this process holds the folder, and so may change it
-    :raises UnusableConfigError: if the run has another config, or was made by other code of the
-        user's and nothing says what to do about that
+    :param held: whether this process has locked the folder and may change it
+    :raises UnusableConfigError: if the run has another config, or the user's code has changed since
+        and ``if_code_changed`` is None
     """
     with readable(ValueError):
         summary = read_summary(folder)
@@ -69,11 +69,11 @@ def finished(folder: Path, wanted: Wanted, held: bool = False) -> dict[str, Any]
 
 
 def check_unfinished(folder: Path, wanted: Wanted) -> None:
-    """Refuse to go on from the checkpoint of another job, or of other code.
+    """Raise an error if the folder's checkpoint belongs to another job or to changed code.
 
-    The process holds the folder.
+    This process must hold the lock of the folder.
 
-    :raises UnusableConfigError: as :func:`finished` does
+    :raises UnusableConfigError: in the same cases as :func:`finished`
     """
     if not checkpoints(folder):
         return
@@ -88,7 +88,7 @@ def check_unfinished(folder: Path, wanted: Wanted) -> None:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """What a run can go on from: the file of ``pkpo-train``, the folders of ``pkpo-gemma2``."""
+    """The checkpoints of a run: a file of ``pkpo-train``, or folders of ``pkpo-gemma2``."""
     folders = sorted((folder / "checkpoints").glob("checkpoint-*"))
     return [path for path in (folder / CHECKPOINT, *folders) if path.exists()]
 
@@ -104,7 +104,7 @@ def remove_checkpoints(folder: Path) -> None:
 def refuse_other(
     folder: Path, state: str, stored: Mapping[str, Any], config: Mapping[str, Any]
 ) -> None:
-    """Raise an error unless a folder's config is the job's, but for what changes no result."""
+    """Raise an error if a folder's config differs from the job's in a key that changes results."""
     there, here = flat(compared(stored)), flat(compared(config))
     keys = [key for key in {**there, **here} if there.get(key) != here.get(key)]
     if not keys:
@@ -119,7 +119,7 @@ def refuse_other(
 
 
 def changed_code(stored: Mapping[str, Any], code: Mapping[str, Any]) -> list[str]:
-    """The user's modules that are not what they were; none if nothing was noted of them."""
+    """The user's modules that have changed. None have if nothing was stored about them."""
     then = stored.get("code")
     return [] if not isinstance(then, Mapping) else changes(then.get("own", {}), code["own"])
 
@@ -134,7 +134,7 @@ def told(folder: Path, state: str, changed: list[str]) -> str:
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """A nested config as {"objective.k": "4"}; the values are JSON."""
+    """A nested config as a flat one, {"objective.k": "4"}, with values in JSON."""
     values: dict[str, str] = {}
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
@@ -145,7 +145,7 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:
-    """The config of a run that began in a folder, None if it is not there or damaged."""
+    """The config of a run that was started in a folder. None if it is missing or damaged."""
     try:
         config = OmegaConf.load(folder / "config.yaml")
         return resolved(config)  # type: ignore[arg-type]
@@ -154,7 +154,7 @@ def read_config(folder: Path) -> dict[str, Any] | None:
 
 
 def read_started(folder: Path) -> dict[str, Any]:
-    """What a run noted of itself when it began."""
+    """The versions and code hashes that a run stored when it started."""
     try:
         return json.loads((folder / STARTED).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,8 +1,8 @@
-"""What a run is on disk: files that are whole at every moment.
+"""The files of a run on disk. They are never left half written.
 
-A run's folder holds ``config.yaml`` (resolved), ``progress.csv``, ``model.zip`` and
-``summary.json``. The summary is written last, in one step: a folder with a summary is a finished
-run, and one without is not. A run that failed leaves ``failure.json`` and ``failure.log``.
+A run's folder contains ``config.yaml`` (resolved), ``progress.csv``, ``model.zip`` and
+``summary.json``. The summary is written last and atomically. So a run is finished if and only if
+its folder has a summary. A failed run leaves ``failure.json`` and ``failure.log``.
 """
 
 import hashlib
@@ -24,15 +24,15 @@ STARTED = "started.json"
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """Name a resolved config by 10 hexadecimal digits; equal configs have equal names."""
+    """A hash of a resolved config, in 10 hexadecimal digits. Equal configs have equal hashes."""
     canonical = json.dumps(config, sort_keys=True, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file such that at every moment it is either absent, the old one or the whole new one.
+    """Write a file in one step. Readers see no file, the old file or the complete new file.
 
-    Half a character (a lone surrogate), which UTF-8 has no bytes for, is written as an escape.
+    UTF-8 cannot encode lone surrogates (half characters). They are written as escapes.
 
     :raises OSError: if the folder cannot be written or the disk is full; the old file stays
     """
@@ -52,8 +52,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     """Declare the run in ``folder`` finished.
 
-    What else the run wrote is synced to the disk first, so a summary never exists without it. What
-    JSON cannot hold is stored as :func:`plain` says.
+    The run's other files are fsynced first, so a summary never exists without them. :func:`plain`
+    converts values that JSON cannot represent.
 
     :raises OSError: if the folder cannot be written or the disk is full
     """
@@ -65,7 +65,7 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
 
 
 def read_summary(folder: Path) -> dict[str, Any] | None:
-    """The summary of a finished run, None if the run is not finished.
+    """The summary of a finished run. None if the run is not finished.
 
     :raises ValueError: if the file is damaged
     """
@@ -81,9 +81,9 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
 
 
 def write_failure(folder: Path, failure: Mapping[str, Any], log: str) -> None:
-    """Note that the run in ``folder`` failed. If that cannot be written, stderr says why.
+    """Record that the run in ``folder`` failed. If the files cannot be written, print the error.
 
-    :param failure: its "error" on one line, its "overrides" and its "config"
+    :param failure: "error", which is one line, "overrides" and "config"
     :param log: the traceback
     """
     try:
@@ -95,27 +95,26 @@ def write_failure(folder: Path, failure: Mapping[str, Any], log: str) -> None:
 
 
 def tidy(folder: Path) -> None:
-    """Remove what only a run that is not finished needs: its checkpoint, its last failure,
-    what it noted when it began."""
+    """Remove files that only an unfinished run needs: checkpoint, last failure, start record."""
     half_written = [path.name for path in folder.glob(".*.part")]  # by a process that was killed
     for name in (CHECKPOINT, STARTED, FAILURE, LOG, *half_written):
-        with suppress(OSError):  # the summary is there: the run is finished all the same
+        with suppress(OSError):  # the summary exists, so the run is finished anyway
             (folder / name).unlink(missing_ok=True)
 
 
 def read_failures(folder: str | Path) -> list[dict[str, Any]]:
-    """The runs below a folder that failed, and have not been finished since.
+    """The runs below a folder that failed and have not finished since then.
 
-    :return: for each its "folder", "error", "overrides", "config" and "traceback"
+    :return: "folder", "error", "overrides", "config" and "traceback" of each run
     :raises ValueError: if a file is damaged
     """
     return [read_failure(path.parent) for path in find(folder, FAILURE)]
 
 
 def read_failure(folder: Path) -> dict[str, Any]:
-    """Why the run in a folder failed; the entries are those of :func:`read_failures`.
+    """The failure of the run in a folder, with the entries of :func:`read_failures`.
 
-    :raises ValueError: if there is no failure, or a file is damaged
+    :raises ValueError: if there is none, or a file is damaged
     """
     path = folder / FAILURE
     try:
@@ -129,17 +128,17 @@ def read_failure(folder: Path) -> dict[str, Any]:
 
 
 def find(folder: str | Path, *names: str) -> list[Path]:
-    """The files of these names below a folder, sorted by their paths.
+    """The files with these names below a folder, sorted by path.
 
-    Folders behind symbolic links are searched too. Each folder counts once, however many links
-    lead to it. A link to the folder itself, or to one that holds it, is not followed.
+    Symbolic links to folders are followed. A folder counts once, even if several links lead to it.
+    Links to the folder itself or to one of its parents are not followed.
     """
     top = Path(folder).resolve()
     holders = {identity(place) for place in (top, *top.parents)}
     found: list[Path] = []
-    seen: set[tuple[int, int] | None] = {None}  # None: removed while this searches
+    seen: set[tuple[int, int] | None] = {None}  # None: a folder that was removed during the search
     waiting = [str(folder)]
-    while waiting:  # what is really below the folder comes first, then what links lead to
+    while waiting:  # first the real folders below, then the folders behind links
         start = waiting.pop(0)
         if start != str(folder) and identity(start) in holders:
             continue
@@ -155,7 +154,7 @@ def find(folder: str | Path, *names: str) -> list[Path]:
 
 
 def identity(folder: str | Path) -> tuple[int, int] | None:
-    """What tells a folder from others, by whichever path it is named; None if it is not there."""
+    """Identifies a folder independently of its path. None if the folder does not exist."""
     try:
         status = os.stat(folder)
     except OSError:
