@@ -1,8 +1,8 @@
-"""A job, done once: found, or else taken, built, learned and written.
+"""A job is done once. Steps: find the finished run, or lock the folder, build, learn and write.
 
-A job writes into a folder of its own (:mod:`pkpo_sandbox.runs.naming`). A finished one is not done
-again, and no two processes do the same one at once. So a sweep that was stopped, in any way,
-continues when it is started again. Importing this module loads neither torch nor pandas.
+Each job writes into its own folder (:mod:`pkpo_sandbox.runs.naming`). A finished job is not done
+again, and two processes never do the same job at the same time. So a stopped sweep continues when
+it is started again. Importing this module loads neither torch nor pandas.
 """
 
 import json
@@ -45,10 +45,10 @@ class App:
 
     :param command: its name
     :param schema: the dataclass of its config
-    :param build: makes all that a job needs, from the settings and the folder. What it returns
-        does the job and returns what the summary says of it; None in the processes of a
-        distributed job that are not the main one
-    :param packages: whose versions the summary tells
+    :param build: builds all that a job needs, from the settings and the folder, and returns a
+        function. That function does the job and returns results for the summary. In a distributed
+        job it returns None in all processes but the main one
+    :param packages: packages whose versions are stored in the summary
     """
 
     command: str
@@ -59,11 +59,12 @@ class App:
 
 @safe_output()
 def perform(config: Any, app: App, folder: str | Path | None = None) -> float | None:
-    """Do one job in its folder, unless that is finished, and declare it finished.
+    """Do one job in its folder, unless it is finished, and declare it finished.
 
-    :param config: as Hydra composes it, or settings as the app's schema has them
-    :param folder: None for the one that Hydra has made, or ``runs/<name>/<run>`` without Hydra
-    :return: the entry of the summary that ``score`` names, which a search maximises
+    :param config: a config from Hydra, or an instance of the app's schema
+    :param folder: the run's folder. None: Hydra's output folder, or ``runs/<name>/<run>`` without
+        Hydra
+    :return: the entry of the summary that ``score`` names; a search maximises it
     :raises UnusableConfigError: if the config cannot be used, or the folder holds another run
     """
     config, hydra = apart(config)
@@ -74,16 +75,16 @@ def perform(config: Any, app: App, folder: str | Path | None = None) -> float | 
         if hydra is not None:
             refuse_losses(config, hydra)
             config = settled(config, hydra)
-        with readable(Exception):  # what goes wrong here is in what the user wrote
+        with readable(Exception):  # errors here are mistakes in the user's config
             settings = checked(config, app.schema, app.command)
             wanted = wanted_of(config)
-        # 1. Find the run finished.
+        # 1. Look for the finished run.
         summary = finished(place, wanted)
         if summary is not None:
             print(f"finished before: {place}", flush=True)
             tell_versions(summary, app)
         else:
-            # 2. Take it: while this process waits for it, another may finish it.
+            # 2. Lock the folder. While this process waits, another one may finish the run.
             with taken(place):
                 summary = finished(place, wanted, held=is_main_process())
                 if summary is None:
@@ -93,9 +94,9 @@ def perform(config: Any, app: App, folder: str | Path | None = None) -> float | 
 
 
 def apart(config: Any) -> tuple[DictConfig, DictConfig | None]:
-    """A config without Hydra's own part, and that part: None without Hydra.
+    """Split a config into the job's part and Hydra's own part, which is None without Hydra.
 
-    :raises UnusableConfigError: if settings hold what no config can
+    :raises UnusableConfigError: if settings contain a value that a config cannot represent
     """
     with readable(OmegaConfBaseException):
         config = config if isinstance(config, DictConfig) else OmegaConf.structured(config)
@@ -107,7 +108,7 @@ def apart(config: Any) -> tuple[DictConfig, DictConfig | None]:
 
 
 def folder_of(config: DictConfig, hydra: DictConfig | None) -> Path:
-    """Where a job writes to, if nothing else is said."""
+    """The default folder of a job."""
     if hydra is not None and not OmegaConf.is_missing(hydra.runtime, "output_dir"):
         return Path(hydra.runtime.output_dir)
     with readable(Exception):
@@ -116,7 +117,7 @@ def folder_of(config: DictConfig, hydra: DictConfig | None) -> Path:
 
 
 def wanted_of(config: DictConfig) -> Wanted:
-    """What is looked for in a folder, and written there."""
+    """The run that a job looks for in its folder, and writes there."""
     kept = OmegaConf.masked_copy(config, [str(key) for key in config if key != "if_code_changed"])
     stored = resolved(kept)
     text = OmegaConf.to_yaml(kept, resolve=True)
@@ -126,11 +127,11 @@ def wanted_of(config: DictConfig) -> Wanted:
 def attempt(
     settings: Any, wanted: Wanted, overrides: list[str] | None, app: App, folder: Path
 ) -> dict[str, Any] | None:
-    """Do a job that is not finished; its summary, or None in all but its main process."""
+    """Do a job that is not finished. Returns its summary, or None outside the main process."""
     started = time.perf_counter()
     if is_main_process():
         check_unfinished(folder, wanted)
-    # 3. Build all that it needs.
+    # 3. Build all that the job needs.
     with readable(Exception), failing_alone():
         learn = app.build(settings, folder)
     made = {"versions": versions(*app.packages), "code": wanted.code}
@@ -154,16 +155,16 @@ def attempt(
 
 @contextmanager
 def failures_noted(folder: Path, config: DictConfig, overrides: list[str] | None) -> Iterator[None]:
-    """Note in a job's folder why it failed, unless a finished run is there.
+    """Write the failure of a job into its folder, unless a finished run is there.
 
-    :param overrides: of the command line; None if there is none
+    :param overrides: the overrides of the command line; None without a command line
     """
     try:
         yield
     except Exception as error:
         if is_main_process() and not (folder / SUMMARY).exists():
             failure: dict[str, Any] = {"error": one_line(error), "overrides": overrides or []}
-            with suppress(Exception):  # the config itself may be what is wrong
+            with suppress(Exception):  # the config itself may be the cause of the error
                 failure["config"] = resolved(config)
             write_failure(folder, failure, traceback.format_exc())
         raise
@@ -171,7 +172,7 @@ def failures_noted(folder: Path, config: DictConfig, overrides: list[str] | None
 
 @contextmanager
 def failing_alone() -> Iterator[None]:
-    """A job that calls ``sys.exit`` fails, and does not end the sweep that it is a job of."""
+    """Turn ``sys.exit`` in a job into an error: the job fails and the sweep continues."""
     try:
         yield
     except SystemExit as error:
@@ -182,7 +183,7 @@ _told: set[str] = set()
 
 
 def tell_versions(summary: dict[str, Any], app: App) -> None:
-    """Say, once in a process, that a finished run was made with other versions."""
+    """Print, once per process, that a finished run was made with other versions."""
     others = other_versions(summary.get("versions", {}), versions(*app.packages))
     if (made := summary.get("code")) and made.get("package") not in (None, package()):
         others.append("this package's code")
@@ -193,7 +194,9 @@ def tell_versions(summary: dict[str, Any], app: App) -> None:
 
 
 def score(summary: dict[str, Any], config: DictConfig) -> float | None:
-    """The entry of a summary that ``config.score`` names: "exact.8.max_at_k". None without a name.
+    """The entry of a summary that ``config.score`` names, as in "exact.8.max_at_k".
+
+    Returns None if ``config.score`` is None.
 
     :raises ValueError: if the summary has no such number
     """

@@ -1,4 +1,4 @@
-"""What became of the jobs of a sweep: told while it runs, summed up when it ends."""
+"""The outcomes of a sweep's jobs: progress while it runs, a summary when it ends."""
 
 import json
 import os
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 KILLED = "did not end, as its worker or another one died"
-SHOWN = 300  #: characters of an error that the table of failures shows; its log has them all
+SHOWN = 300  #: characters of an error in the table of failures; the log has the whole error
 
-#: The journals of the sweeps that this process started. Hydra makes its callbacks itself, from the
-#: config, and hands none of them out: this is where the command finds what became of the jobs.
+#: The journals of the sweeps that this process started. Hydra creates callbacks from the config and
+#: gives no access to them, so the command finds the journal here.
 journals: list["Journal"] = []
 
 
 def harmless(method: Callable[..., None]) -> Callable[..., None]:
-    """Make a method say what goes wrong in it, instead of raising."""
+    """Make a method print its errors instead of raising them."""
 
     @wraps(method)
     def guarded(self: "Journal", *args: Any, **kwargs: Any) -> None:
@@ -48,20 +48,21 @@ def harmless(method: Callable[..., None]) -> Callable[..., None]:
 
 
 class Journal(Callback):
-    """What became of each job of a sweep, in whatever process it ran; Hydra calls it.
+    """A Hydra callback that records the outcome of each job of a sweep, in any process.
 
-    Launchers hand a copy to their workers. A job has a file in a folder beside the runs, whose name
-    says how it stands: ``3.begun``, ``3.finished``, ``3.found`` or ``3.failed``. Prints a line of
-    progress after each job. :meth:`close` prints what failed and writes ``scores.csv``.
+    Launchers pass a copy to their workers. Each job has one file, in a folder next to the runs. The
+    file's name shows the job's state: ``3.begun``, ``3.finished``, ``3.found`` or ``3.failed``. A
+    line of progress is printed after each job. :meth:`close` prints the failures and writes
+    ``scores.csv``.
 
-    A journal that cannot be kept fails no job. What this process knows is also in its memory, so
-    a full disk hides no failure of a job that it ran itself.
+    If the journal cannot be written, no job fails. The jobs of this process are also kept in
+    memory, so their failures are shown even if the disk is full.
     """
 
     def __init__(self) -> None:
         self.sweep: Path | None = None  #: the folder of the runs; None outside of sweeps
-        self.folder: Path | None = None  #: the folder of the files
-        self.n_jobs: int | None = None  #: None if only the sweeper knows how many there will be
+        self.folder: Path | None = None  #: the folder of the journal's files
+        self.n_jobs: int | None = None  #: None if only the sweeper knows the number
         self.started = time.time()
         self._lock: BaseFileLock | None = None
         self._here: dict[int, dict[str, Any]] = {}  # the jobs that this process ran
@@ -78,7 +79,7 @@ class Journal(Callback):
 
     @harmless
     def _open(self, config: DictConfig) -> None:
-        """Make the folder of the files, and lock it to tell that it is in use."""
+        """Make the folder of the files, and lock it to mark it as in use."""
         from filelock import FileLock
 
         try:
@@ -86,7 +87,7 @@ class Journal(Callback):
             self.sweep.mkdir(parents=True, exist_ok=True)
             clear_stale(self.sweep)
             self.folder = Path(tempfile.mkdtemp(prefix=".sweep-", dir=self.sweep)).absolute()
-        except Exception as error:  # Hydra may yet start jobs, and failures have to be told
+        except Exception as error:  # Hydra may still start jobs, and their failures must be shown
             self.folder = Path(tempfile.mkdtemp(prefix=".sweep-"))
             self.sweep = self.sweep or self.folder.parent
             say(f"sweep: the journal is in {self.folder} ({one_line(error)})", error=True)
@@ -96,7 +97,7 @@ class Journal(Callback):
 
     @harmless
     def _count(self, config: DictConfig) -> None:
-        """Find out how many jobs there will be, or say that only the sweeper knows."""
+        """Find the number of jobs, or print that only the sweeper knows it."""
         sweeper = config.hydra.sweeper
         self.n_jobs = OmegaConf.select(config, "hydra.sweeper.n_trials", default=None)
         if sweeper["_target_"] == BASIC:
@@ -126,12 +127,12 @@ class Journal(Callback):
         say(self.progress())
 
     def _note(self, number: int, outcome: str, entry: dict[str, Any]) -> None:
-        """Write how a job stands. If that cannot be done, say so, and say how it stands."""
+        """Write the state of a job. If it cannot be written, print it with the error."""
         self._here[number] = {**entry, "outcome": outcome}
         if self.folder is None:
             return
         try:
-            self.folder.mkdir(exist_ok=True)  # a sweep that starts may have taken it for stale
+            self.folder.mkdir(exist_ok=True)  # another sweep may have removed it as stale
             path = self.folder / f"{number}.{outcome}"
             path.write_text(json.dumps(plain(entry)), encoding="utf-8")
             if outcome != "begun":
@@ -141,11 +142,11 @@ class Journal(Callback):
             say(f"sweep: no entry for run {number} ({error}), which is {became}", error=True)
 
     def entries(self) -> list[dict[str, Any]]:
-        """The jobs that have begun, in the order of the sweep, each with its "outcome"."""
+        """The jobs that have started, in the order of the sweep, each with its "outcome"."""
         entries: dict[int, dict[str, Any]] = {}
         for path, number, outcome in self._files():
             entry = {"overrides": [f"job {number}"], "folder": ""}
-            with suppress(OSError, ValueError):  # half written, as its process was killed
+            with suppress(OSError, ValueError):  # its process was killed while it wrote the file
                 entry = json.loads(path.read_text(encoding="utf-8"))
             entries[number] = {**entry, "outcome": outcome}
         entries |= self._here
@@ -174,19 +175,20 @@ class Journal(Callback):
         return ", ".join(parts)
 
     def tells(self, error: BaseException) -> bool:
-        """Whether the table of failures has this error."""
+        """Whether the table of failures contains this error."""
         return one_line(error) in [entry.get("error") for entry in self.entries()]
 
     def close(self, error: BaseException | None = None) -> bool:
-        """Write the scores, print what failed, remove the files; whether every job was done.
+        """Write the scores, print the failures and remove the journal's files.
 
-        :param error: that ended the sweep; None if the sweeper ended it
+        :param error: the error that ended the sweep; None if the sweeper ended it
+        :return: whether every job was done
         """
         entries = self.entries()
         self._remove()
         try:
             write_scores(self.sweep or Path(), [entry for entry in entries if "score" in entry])
-        except Exception as wrong:  # OSError, or a file that was changed by hand
+        except Exception as wrong:  # OSError, or the file was edited by hand
             say(f"scores.csv was not written: {one_line(wrong)}", error=True)
         return tell_end(entries, self.n_jobs, error)
 
@@ -199,7 +201,7 @@ class Journal(Callback):
 
 
 def lacks_score(config: DictConfig) -> bool:
-    """Whether the sweeper searches for the best of so many trials, and has no score to go by."""
+    """Whether the sweeper is a search with ``n_trials``, but no score is given."""
     try:
         trials = OmegaConf.select(config, "hydra.sweeper.n_trials", default=None)
         return trials is not None and config.get("score") is None
@@ -208,17 +210,17 @@ def lacks_score(config: DictConfig) -> bool:
 
 
 def begun(config: DictConfig) -> dict[str, Any]:
-    """What is known of a job when it starts."""
+    """The journal entry of a job that starts."""
     folder = Path(config.hydra.runtime.output_dir)
     shown = str(folder)
-    with suppress(ValueError, OSError):  # another drive; a working directory that was removed
+    with suppress(ValueError, OSError):  # another drive, or the working directory was removed
         shown = os.path.relpath(folder)
     found = (folder / "summary.json").exists()
     return {"overrides": task_overrides(config), "folder": shown, "found": found}
 
 
 def task_overrides(config: DictConfig) -> list[str]:
-    """The overrides of a job or a sweep as they were written; an interpolation stays one."""
+    """The overrides of a job or a sweep as they were written, with interpolations unresolved."""
     overrides = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
     assert isinstance(overrides, list)
     return [str(override) for override in overrides]
@@ -227,9 +229,10 @@ def task_overrides(config: DictConfig) -> list[str]:
 def tell_end(
     entries: Sequence[dict[str, Any]], n_jobs: int | None, error: BaseException | None
 ) -> bool:
-    """Print what failed and what is missing in a sweep that has ended; whether nothing is.
+    """Print which jobs of an ended sweep failed or are missing.
 
-    :param error: that ended it; None if the sweeper ended it, who then wants no more jobs
+    :param error: the error that ended it; None if the sweeper ended it and needs no more jobs
+    :return: whether no job failed or is missing
     """
     stopped = error is not None and not isinstance(error, Exception)  # by the user
     begun = [entry for entry in entries if entry["outcome"] == "begun"]
@@ -237,7 +240,7 @@ def tell_end(
     killed = [] if stopped else begun
     total = len(entries) if n_jobs is None else n_jobs
     missing = len(killed) if error is None else total - (len(entries) - len(begun))
-    if not (stopped or entries):  # not even one began: Hydra has said why
+    if not (stopped or entries):  # no job started: Hydra has printed the reason
         return missing <= 0
     if failed or killed:
         say(f"\n{len(failed + killed)} of {total} runs failed:", error=True)
@@ -252,7 +255,7 @@ def tell_end(
 
 
 def failures(entries: Sequence[dict[str, Any]]) -> str:
-    """A table of jobs that failed, or of which nothing more was heard."""
+    """A table of the jobs that failed or started and never ended."""
     rows = [("overrides", "error", "log")]
     for entry in entries:
         log = Path(entry["folder"], "failure.log")
@@ -264,11 +267,11 @@ def failures(entries: Sequence[dict[str, Any]]) -> str:
 
 
 def clear_stale(sweep: Path) -> None:
-    """Remove what the journals of killed sweeps left behind."""
+    """Remove the folders that journals of killed sweeps left behind."""
     from filelock import FileLock
 
     for folder in sweep.glob(".sweep-*"):
-        with suppress(OSError, NotImplementedError):  # a Timeout is an OSError: it is in use
+        with suppress(OSError, NotImplementedError):  # Timeout is an OSError: the folder is in use
             with FileLock(folder / "lock", timeout=0):
                 pass
             shutil.rmtree(folder)

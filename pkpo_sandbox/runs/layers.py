@@ -1,7 +1,7 @@
-"""The layers of a config, as Hydra laid them: which files, who chose them, which overrides.
+"""The layers of a config: the files that Hydra merged, who chose them, and the overrides.
 
-Hydra does not keep this, so its defaults list is made again. That takes functions that Hydra
-calls internal; pyproject.toml bounds its version.
+Hydra does not keep this information, so its defaults list is computed again. That uses internal
+functions of Hydra, so pyproject.toml limits Hydra's version.
 """
 
 import copy
@@ -28,13 +28,13 @@ from pkpo_sandbox.runs.config import NOT_IN_HASH, UnusableConfigError
 from pkpo_sandbox.runs.console import say
 from pkpo_sandbox.runs.sources import AMENDED, Composition, Key, Source, dotted
 
-APPS = ("train", "gemma2")  #: the primary configs of the commands; what they choose are defaults
+APPS = ("train", "gemma2")  #: the primary configs of the commands; their choices are defaults
 
-_last: tuple[Any, Composition] | None = None  # naming a job and doing it ask for the same one
+_last: tuple[Any, Composition] | None = None  # a cache: each job needs its composition twice
 
 
 def composition(hydra: DictConfig) -> Composition | None:
-    """How a config was composed; None if Hydra has not composed it in this process.
+    """How a config was composed. None if Hydra did not compose it in this process.
 
     :param hydra: Hydra's own part of the config
     """
@@ -52,15 +52,15 @@ def composition(hydra: DictConfig) -> Composition | None:
 
 
 def written(hydra: DictConfig, kind: Literal["hydra", "task"] = "task") -> list[str]:
-    """The overrides as they stand on the command line: interpolations are not resolved."""
+    """The overrides as on the command line, with interpolations unresolved."""
     entries: Any = OmegaConf.to_container(hydra.overrides[kind], resolve=False)
     return [str(entry) for entry in entries]
 
 
 def refuse_losses(config: DictConfig, hydra: DictConfig) -> None:
-    """Raise an error if a value or a choice that is given would not take effect.
+    """Raise an error if a value or a choice that the user gave would have no effect.
 
-    :raises UnusableConfigError: naming both that set one thing, and what to write instead
+    :raises UnusableConfigError: it names both sources of the value, and a correction
     """
     composed = composition(hydra)
     if composed is None:
@@ -72,10 +72,10 @@ def refuse_losses(config: DictConfig, hydra: DictConfig) -> None:
 
 
 def settled(config: DictConfig, hydra: DictConfig) -> DictConfig:
-    """The config of a job, without the arguments of a default that the user replaced.
+    """The config of a job, without the arguments of a default function that the user replaced.
 
-    With ``objective._target_=my_module.my_function`` the ``k`` and the ``baseline`` of ``pkpo``,
-    which nobody chose, are not meant for that function.
+    Example: ``objective._target_=my_module.my_function`` replaces ``pkpo``. Then the defaults ``k``
+    and ``baseline`` of ``pkpo`` are dropped: they are not arguments of that function.
     """
     composed = composition(hydra)
     if composed is None or not composed.unused:
@@ -90,10 +90,10 @@ def settled(config: DictConfig, hydra: DictConfig) -> DictConfig:
 
 
 def refuse_idle(config: DictConfig, composed: Composition) -> None:
-    """Refuse what is given to a run that only measures, and is no part of what it measures by.
+    """Raise an error for settings that a run with ``measure`` does not use.
 
-    One line of a script may give all experiments a seed and a budget. So these two are not refused:
-    a line says that they change nothing.
+    ``seed`` and ``total_timesteps`` are no error, because a script may set both for all
+    experiments. A message is printed that they change nothing.
     """
     idle: dict[str, Key] = {}
     for key, leaf in composed.leaves.items():
@@ -109,7 +109,7 @@ def refuse_idle(config: DictConfig, composed: Composition) -> None:
 
 
 def feeds(config: DictConfig, key: Key) -> bool:
-    """Whether ``measure`` depends on a key, by interpolations."""
+    """Whether ``measure`` depends on a key through interpolations."""
     without = config.copy()
     with open_dict(without):
         OmegaConf.update(without, dotted(key), "???", merge=False)
@@ -121,7 +121,7 @@ def feeds(config: DictConfig, key: Key) -> bool:
 
 
 def given_keys() -> list[str]:
-    """The keys that the command line of this job sets, none without Hydra."""
+    """The keys that the command line of this job sets. Empty without Hydra."""
     hydra: Any = HydraConfig.get() if HydraConfig.initialized() else None
     composed = None if hydra is None else composition(hydra)
     leaves = {} if composed is None else composed.leaves
@@ -129,10 +129,10 @@ def given_keys() -> list[str]:
 
 
 class Choices(Overrides):
-    """Hydra's choices of groups, which also keeps what files chose in vain."""
+    """Hydra's choices of groups. It also records choices in files that were overridden."""
 
     def __init__(self, repo: Any, overrides_list: list[Override]) -> None:
-        self.by_files: list[tuple[str, str, Any]] = []  #: path of the file, group, its choice
+        self.by_files: list[tuple[str, str, Any]] = []  #: path of the file, group, choice
         super().__init__(repo, overrides_list)
 
     def add_override(self, parent_config_path: str, default: GroupDefault) -> None:
@@ -142,7 +142,7 @@ class Choices(Overrides):
 
 @dataclass
 class Layers:
-    """The files and the overrides of a config, in order."""
+    """The files and the overrides of a config, in the order in which Hydra merges them."""
 
     loader: ConfigLoaderImpl
     repo: Any
@@ -160,7 +160,7 @@ class Layers:
         return cls(loader, repo, name, choices, files, tree)
 
     def composed(self) -> Composition:
-        """Lay one layer upon the other."""
+        """Merge the layers in order."""
         result = Composition()
         result.clashes += self.lost_choices()
         for file in self.files:
@@ -184,7 +184,7 @@ class Layers:
         return result
 
     def lost_choices(self) -> Iterator[str]:
-        """Sentences about groups that a file chooses, and something else chooses otherwise."""
+        """Sentences about group choices in files that another choice overrides."""
         for path, group, choice in self.choices.by_files:
             chosen = self.choices.override_choices[group]
             if choice == chosen or group.startswith("hydra/") or not self.explicit(path):
@@ -202,7 +202,7 @@ class Layers:
             )
 
     def source(self, path: str, anywhere: bool) -> Source:
-        """What a file is as a source of values."""
+        """A file as a source of values."""
         chooses = {group for file, group, _ in self.choices.by_files if file == path}
         return Source(
             self.text(path),
@@ -215,7 +215,7 @@ class Layers:
 
     @cached_property
     def nodes(self) -> dict[str, tuple[InputDefault, str]]:
-        """All entries of defaults lists by their files, with the file in whose list each stands."""
+        """All entries of defaults lists by file path. Each comes with the file that lists it."""
         found: dict[str, tuple[InputDefault, str]] = {}
         waiting = [self.tree]
         while waiting:
@@ -229,13 +229,13 @@ class Layers:
         return found
 
     def choice(self, path: str) -> str:
-        """The file that was chosen from a group and that a file belongs to: mostly itself."""
+        """The file chosen from a group that leads to this file. Usually it is this file itself."""
         while path in self.nodes and not isinstance(self.nodes[path][0], GroupDefault):
             path = self.nodes[path][1]
         return path
 
     def group(self, path: str) -> str | None:
-        """The group that a file was chosen from: "schedule" of "schedule/step"."""
+        """The group that a file was chosen from: "schedule" for "schedule/step"."""
         node, _ = self.nodes.get(self.choice(path), (None, None))
         return node.get_override_key() if isinstance(node, GroupDefault) else None
 
@@ -251,7 +251,7 @@ class Layers:
         return isinstance(node, GroupDefault) and node.is_external_append()
 
     def chooser(self, path: str) -> str | None:
-        """The file that chose a file; None for the command line and the primary config."""
+        """The file that chose a file. None for the command line and the primary config."""
         path = self.choice(path)
         if self.typed(path) or path not in self.nodes:
             return None
@@ -259,7 +259,7 @@ class Layers:
         return self.nodes[path][1] if by is None else by.containing_config_path
 
     def explicit(self, path: str) -> bool:
-        """Whether the user chose or wrote a file: none of the commands' own defaults."""
+        """Whether the user chose or wrote a file. False for the commands' own defaults."""
         path = self.choice(path)
         if path in APPS:
             return False
@@ -269,7 +269,7 @@ class Layers:
         return chooser is not None and self.explicit(chooser)
 
     def text(self, path: str) -> str:
-        """A file as the user names it: "schedule=step", "schedule=step of experiment=anneal"."""
+        """The user's name for a file: "schedule=step", "schedule=step of experiment=anneal"."""
         path = self.choice(path)
         group = self.group(path)
         if group is None:
