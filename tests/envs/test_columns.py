@@ -46,21 +46,6 @@ class KnowsTwoModes(DriftVector):
         super().__init__(num_envs, autoreset_mode)
 
 
-@pytest.fixture
-def drift():
-    """Registers ``Drift`` in this process, with a vector entry point or without."""
-    ids = []
-
-    def register(**kwargs) -> str:
-        ids.append(f"test/Drift{len(ids)}-v0")
-        gymnasium.register(ids[-1], entry_point=Drift, **kwargs)
-        return ids[-1]
-
-    yield register
-    for env_id in ids:
-        del gymnasium.registry[env_id]
-
-
 # The choice
 
 
@@ -322,63 +307,7 @@ def test_an_id_of_a_vector_env_only_is_played_natively_or_not_at_all(vector_only
         make_world(ours, {}, [Twice])
 
 
-def test_a_maker_that_makes_the_same_env_again_is_refused(drift):
-    one = Drift()
-    gymnasium.register("test/Same-v0", entry_point=lambda: one)
-    try:
-        with pytest.raises(ValueError, match="two columns are the same env: the maker or"):
-            make_group_env("test/Same-v0", 1, 2)
-    finally:
-        del gymnasium.registry["test/Same-v0"]
-
-
-def test_what_is_no_env_of_gymnasium_is_refused():
-    with pytest.raises(ValueError, match="column 0 is a dict, not a Gymnasium env"):
-        EnvColumns([dict])
-
-
 # Alike in each way
-
-
-def history(env: GroupVecEnv, n_steps: int = 40) -> np.ndarray:
-    """(n_steps + 1, columns, 3): observations, rewards and ends under alternating actions."""
-    env.seed(5)
-    rows = [[env.reset().ravel(), np.zeros(env.num_envs), np.zeros(env.num_envs)]]
-    for step in range(n_steps):
-        observations, rewards, dones, _ = env.step(np.full(env.num_envs, step % 2))
-        rows.append([observations.ravel(), rewards, dones])
-    env.close()
-    return np.array(rows).transpose(0, 2, 1)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seeded_problems", [None, 3])
-def test_processes_play_what_columns_in_a_row_play(drift, seeded_problems):
-    # The id is known to this process only. 6 attempts by 2 columns, hence waves.
-    settings = {"num_envs": 2, "seeded_problems": seeded_problems, "max_episode_steps": 7}
-    env_id = drift(kwargs={"end": 0.2})
-    one = history(make_group_env(env_id, 3, 2, vectorization="sync", **settings))
-    other = history(make_group_env(env_id, 3, 2, vectorization="async", **settings))
-    assert (one == other).all()
-    assert one[:, :, 2].sum() > 6
-
-
-@pytest.mark.slow
-def test_processes_get_their_own_problem_and_their_own_noise(drift):
-    env = make_group_env(drift(), 2, 2, vectorization="async", num_envs=4, seeded_problems=50)
-    assert [process.name for process in env.venv.processes] == [f"Column-{i}" for i in range(4)]
-    assert env.n_problems == 50
-    env.set_groups(2, 2)
-    env.seed(0)
-    start = env.reset().ravel()
-    assert start[0] == start[1] != start[2] == start[3]
-    observations, _, dones, infos = env.step(np.zeros(4, int))
-    assert not dones.any()
-    assert len(set(observations.ravel().tolist())) == 4
-    problems = [info["problem"] for info in infos]
-    assert problems[0] == problems[1] != problems[2] == problems[3]
-    env.close()
-    assert not any(process.is_alive() for process in env.venv.processes)
 
 
 @pytest.mark.parametrize("num_envs", [1, 3, 8, 11])
@@ -413,23 +342,6 @@ def test_processes_are_as_many_as_cores_at_most(monkeypatch, drift, cores, colum
     make_columns(drift(), 4, {}, vectorization="async")
     assert len(makers) == columns_made
     assert usable_cores() >= 1
-
-
-@pytest.mark.slow
-def test_an_env_in_processes_leaves_no_word_behind_closed_or_not():
-    script = """
-from pkpo_sandbox.algorithm.groups import make_group_env
-import sys
-if __name__ == "__main__":
-    env = make_group_env("CartPole-v1", 1, 2, vectorization="async", num_envs=2)
-    env.reset()
-    if sys.argv[1] == "close":
-        env.close()
-"""
-    for how in ("close", "leave"):
-        command = [sys.executable, "-W", "error", "-c", script, how]
-        run = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert run.stdout == run.stderr == ""
 
 
 def test_processes_need_no_torch():

@@ -1,4 +1,4 @@
-"""What trains under SB3's ``DummyVecEnv`` trains in groups, and arrives as it does there."""
+"""A column: what trains under SB3's ``DummyVecEnv`` trains in groups, and arrives as it does there."""
 
 import copy
 
@@ -122,3 +122,8 @@ def test_it_arrives_so_from_processes_too():
     env = GroupVecEnv(EnvColumns(kinds, processes=True))
     assert_same_play(play(DummyVecEnv(kinds)), play(env), env.observation_space)
     env.close()
+
+
+def test_what_is_no_env_of_gymnasium_is_refused():
+    with pytest.raises(ValueError, match="column 0 is a dict, not a Gymnasium env"):
+        EnvColumns([dict])
