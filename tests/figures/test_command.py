@@ -1,7 +1,5 @@
-"""The command ``pkpo-figures``, and what the three commands that draw have in common."""
+"""The command ``pkpo-figures``."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,33 +7,6 @@ import pytest
 
 from pkpo_sandbox.figures import command
 from pkpo_sandbox.runs.tables import read_runs
-
-OWN_FIGURE = """
-from pkpo_sandbox.figures.plotting import subplots
-
-
-def table(runs):
-    return runs[["value"]]
-
-
-def draw(table):
-    figure, axes = subplots()
-    axes.plot(table["value"])
-    return figure
-"""
-
-
-@pytest.fixture
-def own(tmp_path):
-    """A figure of one's own, my.figure, and one finished run for it in a folder behind a link."""
-    (tmp_path / "my").mkdir()
-    (tmp_path / "my" / "figure.py").write_text(OWN_FIGURE)
-    run = tmp_path / "elsewhere" / "ü"
-    run.mkdir(parents=True)
-    (run / "summary.json").write_text('{"value": 3, "config": {"seed": 0}}')
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "figure").symlink_to(tmp_path / "elsewhere")
-    return tmp_path
 
 
 def test_a_figure_of_ones_own_is_a_module_anywhere(own, monkeypatch):
@@ -46,37 +17,6 @@ def test_a_figure_of_ones_own_is_a_module_anywhere(own, monkeypatch):
     written = sorted(path.name for path in Path("runs", "figures").iterdir())
     assert written == ["figure.csv", "figure.pdf", "figure.png"]
     assert Path("runs", "figures", "figure.csv").read_text() == "value\n3\n"
-
-
-@pytest.mark.parametrize(
-    ("module", "arguments", "status", "said"),
-    [
-        ("command", ["my.figure", "--output", "ü"], 0, r"\xfc/figure.png"),
-        ("report", ["runs", "--output", "ü.html"], 0, r"\xfc.html"),
-        ("watch", ["elsewhere/ü"], 1, r"elsewhere/\xfc/config.yaml is missing or damaged"),
-    ],
-)
-def test_neither_a_notebooks_backend_nor_an_old_terminal_fails_a_command(
-    module, arguments, status, said, own
-):
-    code = f"from pkpo_sandbox.figures.{module} import main; main()"
-    environment = {
-        **os.environ,
-        "MPLBACKEND": "module://not_installed.backend_inline",
-        "PYTHONIOENCODING": "ascii",
-        "PYTHONPATH": str(own),
-        "OMP_NUM_THREADS": "1",
-    }
-    result = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        cwd=own,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert "Traceback" not in result.stderr
-    assert said in result.stdout + result.stderr
-    assert result.returncode == status
 
 
 def test_a_figure_takes_exactly_the_runs_of_its_experiment(tmp_path):

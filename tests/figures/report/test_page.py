@@ -1,31 +1,21 @@
-"""The report: what it says of a folder, that data stays text, and how it behaves in a browser."""
+"""The page: what it says of a folder, that data stays text, and how it behaves in a browser."""
 
 import json
 import shlex
 import shutil
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
-from hydra import compose, initialize_config_module
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
+from hydra import compose
 
-from pkpo_sandbox.figures import plotting, report
 from pkpo_sandbox.figures.gallery import figure_names
-from pkpo_sandbox.figures.report import collect, drawing, experiments, page, settings
+from pkpo_sandbox.figures.report import collect, page
 from pkpo_sandbox.runs import folder as runs
 from pkpo_sandbox.runs import naming
-from pkpo_sandbox.runs import train as app
-from pkpo_sandbox.runs.config import resolved
-from pkpo_sandbox.runs.naming import run_id
-from pkpo_sandbox.runs.tables import read_progress
+from tests.figures.report.written import VERSIONS, Page, config, finished, log
 
-VERSIONS = {"python": "3.11.7", "torch": "2.13.0"}
 HOSTILE = [
     "<script>window.planted = 1</script>",
     "</script><script>window.planted = 1</script>",
@@ -35,71 +25,6 @@ HOSTILE = [
     r"$\frac{1}$ \n 数 & ]]> --!>",
     "a\x00b\x1b[31m\ud800 \N{RIGHT-TO-LEFT OVERRIDE}",
 ]
-
-
-def config(*overrides: str, name: str = "train") -> dict:
-    with initialize_config_module("pkpo_sandbox.conf", version_base="1.3"):
-        return resolved(compose(name, list(overrides)))
-
-
-def log(final: float, rows: int = 3) -> pd.DataFrame:
-    """Three updates of a metric that rises to ``final``."""
-    steps = np.arange(1, rows + 1)
-    return pd.DataFrame(
-        {
-            "train/n_updates": 10 * steps,
-            "exact/max_at_1": final * steps / rows,
-            "exact/max_at_16": [*[np.nan] * (rows - 1), final],
-            "exact/entropy": 1.0 / steps,
-        }
-    )
-
-
-def finished(folder: Path, settings: dict, final: float = 0.5, **summary) -> Path:
-    """A finished run, written as the apps do."""
-    folder.mkdir(parents=True)
-    log(final).to_csv(folder / "progress.csv", index=False)
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(settings), "utf-8", "replace")
-    exact = {"1": {"max_at_k": final}, "16": {"max_at_k": final + 0.25}}
-    facts = {"exact": exact, "versions": VERSIONS, "wall_time_seconds": 30.0, **summary}
-    runs.write_summary(folder, {"config": settings, "seed": settings["seed"], **facts})
-    return folder
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Two settings of two seeds, a failure, and a run under way."""
-    place = tmp_path / "my <b>runs"
-    for k in (1, 8):
-        for seed in (0, 1):
-            given = [f"objective.k={k}", f"seed={seed}"]
-            run = place / f"k={k}-seed={seed}"
-            finished(run, config(*given), final=k / 16 + seed / 32, overrides=given)
-    (place / "failed").mkdir()
-    overrides = ["objective.k=99", "seed=0"]
-    failure = {"error": "ValueError: k = 99", "overrides": overrides}
-    runs.write_failure(place / "failed", failure, "Traceback <i>")
-    (place / "begun").mkdir()
-    (place / "begun" / "config.yaml").write_text(OmegaConf.to_yaml(config("seed=7")))
-    return place
-
-
-class Page(HTMLParser):
-    """The elements and the text of a page, as a browser would see them."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.texts: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_data(self, data):
-        self.texts.append(data)
 
 
 def test_the_page_counts_and_tells_what_is_there(folder):
@@ -155,114 +80,6 @@ def test_a_version_that_differs_is_marked(folder):
         ("torch", [("2.13.0", 4), ("2.8.0", 1)]),
     ]
     assert "differs between runs" in page.render(folder)
-
-
-def test_an_object_of_a_config_is_one_value():
-    flat = settings.flatten(config("schedule=step", "objective.baseline=loo"))
-    assert settings.shown(flat["objective.k"]) == "8 then 1"
-    assert settings.setting_label(flat, ["objective._target_", "objective.baseline"]) == (
-        "objective=pkpo, objective.baseline=loo"
-    )
-    flats = [{"a": 1, "b": 2}, {"a": 2}, {"a": 3, "b": 2}]
-    assert settings.differing(flats) == ["a", "b"]
-    assert settings.telling(flats) == ["a"]  # b is 2 wherever it is there
-    assert settings.telling([{"a": 1, "b": 2}, {"a": 1}]) == ["b"]
-
-
-def drawn(folder: Path, metric: str) -> np.ndarray:
-    _, axes = plotting.subplots()
-    group = [run for run in collect.read(folder)[0] if run.state == "finished"]
-    drawing.draw_line(axes, group, metric, color="k")
-    return np.array(axes.lines[0].get_xydata())
-
-
-def test_a_line_is_the_mean_of_the_seeds_where_all_of_them_logged(tmp_path):
-    finished(tmp_path / "a", config("seed=0"), final=0.3)
-    finished(tmp_path / "b", config("seed=1"), final=0.9)
-    # 0.3 and 0.9 times 1/3, 2/3, 1 at updates 10, 20, 30
-    expected = [[10, 0.2], [20, 0.4], [30, 0.6]]
-    np.testing.assert_allclose(drawn(tmp_path, "exact/max_at_1"), expected)
-    np.testing.assert_allclose(drawn(tmp_path, "exact/max_at_16"), [[30, 0.6]])
-    log(0.9, rows=2).to_csv(tmp_path / "b" / "progress.csv", index=False)
-    # its second row is now 0.9 at update 20, its first 0.45; the mean with 0.1 and 0.2
-    expected = [[10, 0.275], [20, 0.55]]
-    np.testing.assert_allclose(drawn(tmp_path, "exact/max_at_1"), expected)
-
-
-def test_one_update_is_drawn_as_a_dot(tmp_path):
-    finished(tmp_path / "a", config())
-    group = collect.read(tmp_path)[0]
-    _, axes = plotting.subplots()
-    for metric in ("exact/max_at_1", "exact/max_at_16"):  # three rows, and one
-        drawing.draw_line(axes, group, metric, color="k")
-    assert [line.get_marker() for line in axes.lines] == ["", "o"]
-
-
-def test_of_the_values_of_k_the_one_trained_for_is_shown(tmp_path):
-    finished(tmp_path / "a", config("objective.k=8"))
-    trained = collect.read(tmp_path)[0]
-    assert drawing.spread([1, 2, 4, 8, 16], trained) == [1, 8, 16]
-    assert drawing.spread([1, 2, 4, 16], trained) == [1, 4, 16]
-    assert drawing.spread([8], trained) == [8]
-    assert drawing.spread([], trained) == []
-
-
-def test_of_many_settings_the_best_are_drawn_and_that_is_said(tmp_path):
-    for k in range(1, 11):
-        finished(tmp_path / f"k={k}", config(f"objective.k={k}"), final=k / 10)
-    finished(tmp_path / "again", config("objective.k=10"), final=1.0)
-    (plot,) = drawing.curves(collect.read(tmp_path)[0])
-    for k in range(1, 11):
-        assert (f">objective.k={k}<" in plot.svg) == (k > 3)
-    assert "7 of 10 settings are drawn, those with the highest last exact/max_at_1" in plot.caption
-    assert "1 runs of the same config and seed as another one are not drawn" in plot.caption
-
-
-def test_each_world_has_its_own_curves(tmp_path):
-    finished(tmp_path / "a", config("env=bandit"))
-    finished(tmp_path / "b", config("env=cliff_1d"))
-    plots = list(drawing.curves(collect.read(tmp_path)[0]))
-    assert [plot.title for plot in plots] == [
-        "pkpo_envs:pkpo/Bandit-v0",
-        "pkpo_envs:pkpo/Cliff1D-v0",
-    ]
-    assert "One seed a setting" in plots[0].caption
-    ids = [value for name, value in Page(page.render(tmp_path)).attributes if name == "id"]
-    assert len(ids) == len(set(ids))
-
-
-def damage(place: Path, name: str, content: str) -> str:
-    (place / name).write_text(content)
-    return str(place / name)
-
-
-def test_what_is_logged_beside_numbers_spoils_no_curve(tmp_path):
-    log = "a,b,c,d,train/n_updates\nwon,True,1,inf,1\n0.5,False,1"
-    (tmp_path / "progress.csv").write_text(f"{log}{'0' * 400},2,2\n")
-    table = collect.numbers(read_progress(tmp_path))
-    expected = {"a": [None, 0.5], "b": [1, 0], "c": [1, None], "d": [None, 2]}
-    for name, values in {**expected, "train/n_updates": [1, 2]}.items():
-        np.testing.assert_array_equal(table[name], np.array(values, dtype=float))
-
-
-def test_what_is_damaged_is_named_and_the_rest_is_reported(folder):
-    broken = [
-        damage(finished(folder / "d1", config("seed=4")), "summary.json", '{"config": '),
-        damage(finished(folder / "d2", config("seed=4")), "summary.json", '{"config": 3}'),
-        damage(finished(folder / "d3", config("seed=4")), "progress.csv", ""),
-        damage(finished(folder / "d4", config("seed=4")), "progress.csv", "train/n_updates\nab\n"),
-        damage(finished(folder / "d5", config("seed=4")), "progress.csv", "a,b\n1,2\n1,2,3\n"),
-        damage(folder / "failed", "failure.json", '{"overrides": 3}'),
-    ]
-    (finished(folder / "d6", config("seed=4")) / "progress.csv").unlink()
-    damage(finished(folder / "d7", config("seed=4")), "summary.json", "[" * 100_000)
-    damage(folder / "begun", "config.yaml", "a: [")
-    broken += [str(folder / name) for name in ("d6/progress.csv", "d7", "begun/config.yaml")]
-    text = "\n".join(Page(page.render(folder)).texts)
-    assert "8 finished · 0 failed · 0 unfinished · 9 could not be read" in text
-    listed = text[text.rindex("Could not be read") : text.rindex("Versions")]
-    for path in broken:
-        assert path in listed
 
 
 @pytest.fixture
@@ -348,50 +165,6 @@ def test_no_config_is_composed_for_a_run(tmp_path, monkeypatch):
     monkeypatch.setattr("hydra.compose", compose_and_count)
     page.render(tmp_path)
     assert sorted(composed) == [[f"experiment={name}"] for name in figure_names()]
-
-
-def test_the_figure_of_a_finished_experiment_is_in_the_report(tmp_path):
-    overrides = ["experiment=sample_weights", "algorithm.group_size=16"]
-    with initialize_config_module("pkpo_sandbox.conf", version_base="1.3"):
-        settings = compose("train", overrides, return_hydra_config=True)
-        place = tmp_path / run_id(_root_=settings)
-        place.mkdir()
-        settings.hydra.runtime.output_dir = str(place)
-        HydraConfig.instance().set_config(settings)
-        app.run(compose("train", overrides))
-    found, problems = collect.read(tmp_path)
-    assert problems == []
-    plots, undrawn = experiments.experiments(found)
-    assert ([plot.title for plot in plots], undrawn) == (["sample_weights"], [])
-    assert list(drawing.curves(found)) == []  # it trained nothing
-    summary = json.loads((place / "summary.json").read_text())
-    runs.write_summary(place, {**summary, "measurements": [{"k": 1}]})
-    plots, (line,) = experiments.experiments(collect.read(tmp_path)[0])
-    assert plots == []
-    assert line.startswith("sample_weights: ")
-    assert "Not drawn: sample_weights" in page.render(tmp_path)
-
-
-def call(monkeypatch, *arguments: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["pkpo-report", *arguments])
-    report.main()
-
-
-def test_the_command_writes_beside_the_runs_or_where_it_is_told(folder, monkeypatch, capsys):
-    call(monkeypatch, str(folder))
-    first = (folder / "report.html").read_bytes()
-    assert capsys.readouterr().out.strip() == str(folder / "report.html")
-    call(monkeypatch, str(folder), "--output", str(folder / "new" / "other.html"))
-    assert (folder / "new" / "other.html").read_bytes() == first  # and it is not a run
-    assert not list(folder.rglob("*.part"))
-
-
-def test_the_command_says_what_is_wrong_in_one_line(tmp_path, monkeypatch):
-    with pytest.raises(SystemExit, match=r"pkpo-report: no run below .* pkpo-train first"):
-        call(monkeypatch, str(tmp_path))
-    with pytest.raises(SystemExit, match=r"pkpo-report: .*none is not a folder"):
-        call(monkeypatch, str(tmp_path / "none"))
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
