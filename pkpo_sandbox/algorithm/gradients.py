@@ -1,4 +1,4 @@
-"""The gradient of an iteration's loss, a part of its rows at a time."""
+"""The gradient of an iteration's loss, computed in parts of its rows."""
 
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
@@ -7,7 +7,7 @@ from pkpo_sandbox.algorithm import update
 from pkpo_sandbox.algorithm.policies import score
 from pkpo_sandbox.algorithm.rollouts import Rollout
 
-ROWS_AT_ONCE = 4096  #: rows that are differentiated at a time, so that memory stays bounded
+ROWS_AT_ONCE = 4096  #: rows that are differentiated at once; this limits the memory
 
 
 def backward(
@@ -18,16 +18,16 @@ def backward(
     clip_range: float | None = None,
     entropy_is_trained: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Add the loss's gradient to the parameters'. See :func:`~pkpo_sandbox.algorithm.update.loss`.
+    """Add the gradient of :func:`~pkpo_sandbox.algorithm.update.loss` to that of the parameters.
 
-    :param rollout: if its ``log_prob`` has a graph, that is differentiated; if not, the policy
+    :param rollout: if its ``log_prob`` has a graph, this graph is used; otherwise the policy
         evaluates the rows again
     :param weights: (n_groups, group_size), one for each attempt
     :return: the loss and the mean entropy, scalars
     """
     n_groups, n_rows = weights.shape[0], len(rollout.attempts)
     loss, entropy = torch.zeros((), device=policy.device), torch.zeros((), device=policy.device)
-    acted = rollout.log_prob.requires_grad  # by this policy, just now
+    acted = rollout.log_prob.requires_grad  # by the current policy
     for part in [rollout] if acted else rollout.parts(ROWS_AT_ONCE):
         log_prob, part_entropy = part.log_prob, part.entropy
         if not acted:

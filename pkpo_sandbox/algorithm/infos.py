@@ -1,4 +1,4 @@
-"""The infos of a step, one dict for each column, built when they are read."""
+"""The infos of a step: one dict per column, built when it is read."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,25 +9,26 @@ from pkpo_envs.env_columns import ListedInfos
 
 
 class Episodes(NamedTuple):
-    """What SB3's Monitor would report of the attempts that ended at a step."""
+    """The report that SB3's Monitor would make about the episodes that ended at a step."""
 
-    ended: np.ndarray  #: (num_envs,) bool, the columns whose episode ended and that do not tell
+    ended: np.ndarray  #: (num_envs,) bool, the columns whose episode ended and that have no Monitor
     returns: np.ndarray  #: (num_envs,) sums of rewards
     lengths: np.ndarray  #: (num_envs,) int, steps
     seconds: float  #: since the vector env was made
 
 
 class ColumnInfos(Sequence[dict[str, Any]]):
-    """The infos of a step, SB3's dict for each column, put together when it is looked at.
+    """The infos of a step: SB3's dict for each column, built when it is read.
 
-    A thousand dicts that nobody reads would cost more than a step of a native vector env.
+    To build a thousand dicts would take longer than a step of a native vector env, and usually
+    nobody reads them.
 
-    :param infos: Gymnasium's dict of arrays (num_envs, ...), ``_key`` being the mask of ``key``,
-        or the :class:`~pkpo_envs.env_columns.ListedInfos` of columns
+    :param infos: Gymnasium's dict of arrays (num_envs, ...), where ``_key`` is the mask of ``key``,
+        or the :class:`~pkpo_envs.env_columns.ListedInfos` of the columns
     :param ended: (num_envs,) bool, the columns whose episode ended
-    :param last: their last observations, of all columns
+    :param last: the last observations of the episodes, with a row for every column
     :param cut: (num_envs,) bool, whether an episode that ended was truncated
-    :param episodes: the attempts that ended
+    :param episodes: the report about the episodes that ended
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class ColumnInfos(Sequence[dict[str, Any]]):
             return info
         info["terminal_observation"] = _row(self._last, column)
         info["TimeLimit.truncated"] = bool(self._cut[column])
-        # SB3 reads the key at the end of an episode. Its Monitor replaces what an env has there.
+        # SB3 reads "episode" at the end of an episode. Its Monitor overwrites an env's own entry.
         if self._episodes is not None and self._episodes.ended[column]:
             info["episode"] = {
                 "r": float(self._episodes.returns[column]),
@@ -81,14 +82,14 @@ class ColumnInfos(Sequence[dict[str, Any]]):
 
 
 def is_episode(entry: Any) -> bool:
-    """Whether an ``info["episode"]`` is a Monitor's: the return "r" and the length "l"."""
+    """Whether an ``info["episode"]`` is from a Monitor, with the return "r" and the length "l"."""
     return isinstance(entry, dict) and {"r", "l"} <= entry.keys()
 
 
 def monitored(info: dict[str, Any]) -> dict[str, Any]:
-    """What SB3's buffers take of an info: a Monitor's "episode", and a number "is_success".
+    """The entries of an info that SB3's buffers read: a Monitor's "episode", a number "is_success".
 
-    An env may use the same keys for something else.
+    Other values are left out, because an env may use the same keys for something else.
     """
     told = {"episode": info["episode"]} if is_episode(info.get("episode")) else {}
     success = info.get("is_success")
@@ -98,7 +99,7 @@ def monitored(info: dict[str, Any]) -> dict[str, Any]:
 
 
 def copied(infos: dict[str, Any]) -> dict[str, Any]:
-    """The infos in arrays of their own: wrappers go on using theirs, and a reset changes them."""
+    """Copy the arrays of the infos, because wrappers and resets may overwrite them."""
     arrays = {
         key: copied(values) if isinstance(values, dict) else np.copy(values)
         for key, values in infos.items()
@@ -111,7 +112,7 @@ def copied(infos: dict[str, Any]) -> dict[str, Any]:
 
 
 def column_info(infos: dict[str, Any], column: int) -> dict[str, Any]:
-    """One column's own info, and its entries of arrays, where the mask ``_key`` has it."""
+    """The info of one column: its own dict, and its entries of the arrays if ``_key`` is true."""
     info = dict(infos.columns[column]) if isinstance(infos, ListedInfos) else {}
     for key, values in infos.items():
         if key.startswith("_") and key[1:] in infos:

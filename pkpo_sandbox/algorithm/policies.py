@@ -21,20 +21,20 @@ from torch.distributions.utils import lazy_property
 
 
 class NoCritic(nn.Module):
-    """Stands where SB3 expects a value network; its values are NaN, for there are none."""
+    """Replaces the value network that SB3 expects. Its values are NaN."""
 
     def forward(self, latent: torch.Tensor) -> torch.Tensor:
         return latent.new_full((latent.shape[0], 1), math.nan)
 
 
 class SharedCategorical(Categorical):
-    """Categorical distributions (batch,) of which many are the same.
+    """Categorical distributions (batch,), many of which are equal.
 
-    All that costs time per action (normalising, entropy, cumulative probabilities) is done once
-    for each distinct distribution. Samples invert the cumulative probabilities in float64.
+    The slow computations (normalisation, entropy, cumulative probabilities) run once for each
+    distinct distribution. Sampling inverts the cumulative probabilities in float64.
 
     :param logits: (distinct, n_actions)
-    :param rows: (batch,) int64, which of them each member of the batch has
+    :param rows: (batch,) int64, the row of ``logits`` for each member of the batch
     :raises ValueError: if a logit is not finite
     """
 
@@ -61,7 +61,7 @@ class SharedCategorical(Categorical):
     def sample(self, sample_shape: Any = torch.Size()) -> torch.Tensor:  # noqa: B008
         cumulative = self._log_probs.detach().double().exp().cumsum(-1)
         distinct, n_actions = cumulative.shape
-        # Distribution j covers [j, j + 1) of one line, on which each sample is a point.
+        # Distribution j covers [j, j + 1) on one line. A sample is a point on this line.
         starts = torch.arange(distinct, device=cumulative.device)
         line = (cumulative / cumulative[:, -1:] + starts[:, None]).flatten()
         uniform = torch.rand((*sample_shape, len(self._rows)), dtype=line.dtype, device=line.device)
@@ -71,15 +71,15 @@ class SharedCategorical(Categorical):
 
 
 class ActorPolicy(ActorCriticPolicy):
-    """SB3's ``ActorCriticPolicy`` without a critic: the baseline is the rest of the group.
+    """SB3's ``ActorCriticPolicy`` without a critic: the rest of the group is the baseline.
 
-    Overrides ``_build_mlp_extractor`` and ``_build`` (no value network is built or optimised),
-    ``get_distribution`` (one forward pass for each distinct observation) and
-    ``_get_constructor_parameters``. Takes every argument of ``ActorCriticPolicy``; Adam, unless
-    ``optimizer_kwargs`` say otherwise, has SB3's eps of 1e-5 and is fused. And
+    Overrides ``_build_mlp_extractor`` and ``_build`` (there is no value network),
+    ``get_distribution`` (each distinct observation passes through the network once) and
+    ``_get_constructor_parameters``. By default, Adam is fused and has SB3's eps of 1e-5; change
+    this with ``optimizer_kwargs``. Takes all arguments of ``ActorCriticPolicy``, and this one:
 
     :param fixed_std: standard deviation of a Gaussian policy in action units, positive and not
-        trained; None (the default) learns it from ``log_std_init``
+        trained; None (the default) trains it, starting at ``log_std_init``
     :raises ValueError: if ``fixed_std`` is not positive, or the actions are not continuous
     """
 
@@ -95,7 +95,7 @@ class ActorPolicy(ActorCriticPolicy):
                 "and this policy has none: leave it at True"
             )
         if kwargs.get("optimizer_class", torch.optim.Adam) is torch.optim.Adam:
-            # SB3's epsilon; the fused implementation takes a third of the time on small networks.
+            # SB3's epsilon. The fused Adam takes a third of the time on small networks.
             defaults = {"eps": 1e-5, "fused": True}
             kwargs["optimizer_kwargs"] = {**defaults, **(kwargs.get("optimizer_kwargs") or {})}
         self.fixed_std = fixed_std
@@ -126,10 +126,10 @@ class ActorPolicy(ActorCriticPolicy):
         )
 
     def get_distribution(self, obs: PyTorchObs) -> Distribution:
-        """Give the action distribution of each observation (batch, ...).
+        """Return the action distribution of each observation (batch, ...).
 
-        Attempts of a group start from the same observation, so where observations are
-        discrete the network sees each distinct one once.
+        The attempts of a group start with the same observation. So discrete observations pass
+        through the network only once for each distinct one.
         """
         if not isinstance(self.observation_space, spaces.Discrete):
             return super().get_distribution(obs)
@@ -146,14 +146,14 @@ class ActorPolicy(ActorCriticPolicy):
 
 
 class CnnActorPolicy(ActorPolicy):
-    """:class:`ActorPolicy` for images, by SB3's ``NatureCNN``."""
+    """:class:`ActorPolicy` for images, with SB3's ``NatureCNN``."""
 
     def __init__(self, *args: Any, features_extractor_class=NatureCNN, **kwargs: Any) -> None:
         super().__init__(*args, features_extractor_class=features_extractor_class, **kwargs)
 
 
 class MultiInputActorPolicy(ActorPolicy):
-    """:class:`ActorPolicy` for Dict observations, by SB3's ``CombinedExtractor``."""
+    """:class:`ActorPolicy` for Dict observations, with SB3's ``CombinedExtractor``."""
 
     def __init__(
         self,
@@ -184,9 +184,9 @@ def act(
 def score(
     distribution: Distribution, actions: torch.Tensor, entropy_is_trained: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities and entropies (rows,) of a distribution.
+    """Log-probabilities and entropies (rows,) of actions under a distribution.
 
-    A distribution without a known entropy estimates it by minus the log-probability.
+    If the entropy has no closed form, minus the log-probability is its estimate.
 
     :param entropy_is_trained: whether a gradient of the entropies is needed
     """
@@ -196,7 +196,7 @@ def score(
         return log_prob, -log_prob if entropy is None else entropy
 
 
-#: layers that do something else in training mode than in evaluation mode
+#: layers that behave differently in training mode and in evaluation mode
 MODAL_LAYERS = (
     nn.modules.batchnorm._NormBase,
     nn.modules.dropout._DropoutNd,
@@ -204,10 +204,10 @@ MODAL_LAYERS = (
 
 
 def warn_of_training_mode(policy: nn.Module) -> None:
-    """Warn of layers that would behave differently in training mode, in which no policy is put.
+    """Warn about layers that behave differently in training mode. Policies stay in evaluation mode.
 
-    The policy that is differentiated must be the one that acts. Dropout or batch statistics would
-    make them differ, and bias the gradient.
+    The gradient must be that of the policy that acts. In training mode, dropout or batch statistics
+    would change the policy between acting and updating, and bias the gradient.
     """
     modal = [layer for layer in policy.modules() if isinstance(layer, MODAL_LAYERS)]
     names = {
@@ -225,5 +225,5 @@ def warn_of_training_mode(policy: nn.Module) -> None:
         )
 
 
-# A model.zip of version 0.1.0 names these classes by the module's place at that time.
+# A model.zip of version 0.1.0 refers to these classes by the old name of this module.
 sys.modules.setdefault("pkpo_sandbox.policies", sys.modules[__name__])

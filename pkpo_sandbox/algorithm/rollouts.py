@@ -1,4 +1,4 @@
-"""The episodes of one iteration: recorded step by step, then joined into rows and returns."""
+"""Record the episodes of one iteration step by step, and join them into rows and returns."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -12,17 +12,17 @@ from pkpo_sandbox.algorithm.roster import IDLE
 class Rollout(NamedTuple):
     """The whole episodes of one iteration, one row for each step of each attempt."""
 
-    observations: Any  #: tensor (rows, ...), or a dict of such
+    observations: Any  #: tensor (rows, ...), or a dict of such tensors
     actions: torch.Tensor  #: (rows, ...) as sampled, before clipping to the action space
     log_prob: torch.Tensor  #: (rows,) of the actions under the policy that took them
-    entropy: torch.Tensor  #: (rows,) of that policy
-    attempts: torch.Tensor  #: (rows,) int64, which attempt each step belongs to
+    entropy: torch.Tensor  #: (rows,) of the same policy
+    attempts: torch.Tensor  #: (rows,) int64, the attempt that each step belongs to
     returns: torch.Tensor  #: (n_groups, group_size) float64, discounted sum of an attempt's rewards
     undiscounted: torch.Tensor  #: (n_groups, group_size) float64, plain sum of an attempt's rewards
     lengths: np.ndarray  #: (n_groups, group_size) int64, steps of an attempt
 
     def parts(self, n_rows: int) -> Iterator["Rollout"]:
-        """The same rows, ``n_rows`` of them at a time; returns and lengths are of all attempts."""
+        """Parts of at most ``n_rows`` rows. Returns and lengths remain those of all attempts."""
         for start in range(0, len(self.attempts), n_rows):
             rows = slice(start, start + n_rows)
             if isinstance(self.observations, dict):
@@ -39,7 +39,7 @@ class Rollout(NamedTuple):
 
 
 class Recorder:
-    """Keeps what is done in an iteration while it is played, one ``add`` a step."""
+    """Records an iteration, with one ``add`` per step."""
 
     def __init__(self) -> None:
         self._steps: list[tuple[Any, ...]] = []
@@ -49,7 +49,7 @@ class Recorder:
 
         :param acted: observations (n_columns, ...), actions, log_prob and entropy of the step
         :param rewards: (n_columns,)
-        :param attempts: (n_columns,) int64, the attempt that each column played, -1 for none
+        :param attempts: (n_columns,) int64, the attempt that each column played; -1 for none
         :raises ValueError: if the reward of an attempt is not finite
         """
         playing = attempts != IDLE
@@ -65,16 +65,16 @@ class Recorder:
         self._steps.append((*acted, playing, attempts[playing], earned))
 
     def detach(self) -> None:
-        """Let go of the graphs of the log-probabilities and entropies so far."""
+        """Drop the graphs of all log-probabilities and entropies so far."""
         self._steps = [
             (observations, actions, log_prob.detach(), entropy.detach(), *rest)
             for observations, actions, log_prob, entropy, *rest in self._steps
         ]
 
     def rollout(self, n_groups: int, group_size: int, gamma: float) -> Rollout:
-        """Join the steps into rows, leaving out those of idle columns.
+        """Join the steps into rows, without those of idle columns.
 
-        :param gamma: discount of a reward for each step before it in its attempt, in (0, 1]
+        :param gamma: discount factor of the returns, in (0, 1]
         """
         observations, actions, log_prob, entropy, playing, *credits = zip(*self._steps, strict=True)
         attempts, rewards = (np.concatenate(parts) for parts in credits)
@@ -112,7 +112,7 @@ class Recorder:
 def attempt_sums(
     rewards: np.ndarray, attempts: np.ndarray, n_attempts: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Credit the reward of each row to its attempt, row after row.
+    """Add up the rewards and count the rows of each attempt, in the order of the rows.
 
     :param rewards: (rows,)
     :param attempts: (rows,) int64, the attempt that each row belongs to
@@ -123,7 +123,7 @@ def attempt_sums(
 
 
 def steps_before(attempts: np.ndarray) -> np.ndarray:
-    """How many rows of its attempt stand before each row. -> (rows,) int64.
+    """For each row, count the earlier rows of its attempt. -> (rows,) int64.
 
     :param attempts: (rows,) int64, the attempt that each row belongs to
     """

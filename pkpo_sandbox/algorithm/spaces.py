@@ -1,11 +1,11 @@
-"""The observation and action spaces that a policy can have."""
+"""The observation and action spaces that are supported."""
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.preprocessing import is_image_space
 
-#: the spaces that SB3's networks and distributions are made for
+#: the spaces that SB3's networks and distributions support
 OBSERVATION_SPACES = (
     spaces.Box,
     spaces.Discrete,
@@ -16,14 +16,14 @@ OBSERVATION_SPACES = (
 
 ACTION_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
-SMALLEST_IMAGE = 36  #: pixels that NatureCNN needs in height and width
+SMALLEST_IMAGE = 36  #: the smallest height and width in pixels that NatureCNN accepts
 
 
 def policy_for(observation_space: spaces.Space) -> str:
-    """The policy that fits these observations, by its name in SB3.
+    """SB3's name of the policy that fits these observations.
 
-    "MultiInputPolicy" for a Dict, "CnnPolicy" for images, else "MlpPolicy"; also for images too
-    small for SB3's ``NatureCNN``, below 36 pixels in height or width.
+    "MultiInputPolicy" for a Dict, "CnnPolicy" for images, else "MlpPolicy". Images below 36 pixels
+    in height or width are too small for SB3's ``NatureCNN`` and also get "MlpPolicy".
     """
     if isinstance(observation_space, spaces.Dict):
         return "MultiInputPolicy"
@@ -34,7 +34,7 @@ def policy_for(observation_space: spaces.Space) -> str:
 
 
 def env_actions(actions: torch.Tensor, action_space: spaces.Space) -> np.ndarray:
-    """Sampled actions (columns, ...) as the env takes them: clipped to a Box, as SB3 does."""
+    """Convert sampled actions (columns, ...) for the env: clipped to a Box, as SB3 does."""
     array = actions.cpu().numpy()
     if isinstance(action_space, spaces.Box):
         array = array.reshape(-1, *action_space.shape)
@@ -43,7 +43,7 @@ def env_actions(actions: torch.Tensor, action_space: spaces.Space) -> np.ndarray
 
 
 def check_spaces(observation_space: spaces.Space, action_space: spaces.Space) -> None:
-    """Raise a ValueError for spaces that SB3 has no network or distribution for."""
+    """Raise a ValueError if SB3 has no network or distribution for the spaces."""
     observations = {"observation space": observation_space}
     if isinstance(observation_space, spaces.Dict):
         parts = observation_space.spaces.items()

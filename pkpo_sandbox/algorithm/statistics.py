@@ -1,4 +1,4 @@
-"""What a group of returns says: the numbers that are logged of a rollout and of an evaluation."""
+"""Statistics of the returns of groups, for the log of a rollout or an evaluation."""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
@@ -14,10 +14,10 @@ from pkpo_sandbox.transforms import max_at_k, powers_of_two
 def group_statistics(returns: Tensor, ks: Iterable[int] | None = None) -> dict[str, Tensor]:
     """The mean return, and the unbiased estimate of max@k for each k, averaged over groups.
 
-    Where returns are 0 or 1, max@k is pass@k (arXiv 2505.15201, equations 2 and 12).
+    With returns of 0 and 1, max@k is pass@k (arXiv 2505.15201, equations 2 and 12).
 
     :param returns: (..., n_groups, group_size), undiscounted
-    :param ks: 1..group_size each; None for the powers of two
+    :param ks: each in 1..group_size; None for the powers of two
     :return: ``ep_rew_mean`` and ``max_at_{k}``, each of shape (...), in units of reward
     """
     ks = powers_of_two(returns.shape[-1]) if ks is None else ks
@@ -32,11 +32,11 @@ def rollout_statistics(
 ) -> dict[str, float]:
     """The statistics of the groups of several iterations.
 
-    :param iterations: of each the returns and the lengths, (n_groups, group_size)
-    :param episodes: what a Monitor reported of them. It saw the rewards before any normalisation,
-        so its means count
-    :param successes: what the env reported as ``info["is_success"]``
-    :return: ``ep_rew_mean``, ``ep_len_mean``, ``max_at_{k}`` and ``success_rate``, where known
+    :param iterations: returns and lengths (n_groups, group_size) of each iteration
+    :param episodes: a Monitor's reports about the same attempts. If there are any, the means come
+        from them, because a Monitor sees the rewards before normalisation
+    :param successes: the env's values of ``info["is_success"]``
+    :return: ``ep_rew_mean``, ``ep_len_mean``, ``max_at_{k}`` and ``success_rate``, as far as known
     """
     statistics: dict[str, float] = {}
     if iterations:

@@ -1,4 +1,4 @@
-"""Random streams: every seed that is derived from a run's seed comes from one function."""
+"""Random streams: one function derives all other seeds of a run from the run's seed."""
 
 from typing import Literal
 
@@ -13,11 +13,11 @@ def stream(seed: int, purpose: Purpose, number: int = 0) -> np.random.SeedSequen
     Equal arguments give equal streams. Different arguments give independent ones.
 
     ==================  ======================================  ==================
-    purpose             what the stream decides                 number
+    purpose             what the stream determines              number
     ==================  ======================================  ==================
     ``columns``         the seed of each column of an env       not used
     ``problems``        the problem of each group               not used
-    ``evaluation``      one evaluation on groups of its own     timesteps so far
+    ``evaluation``      one evaluation on separate groups       timesteps so far
     ``checkpoint``      everything after a checkpoint           timesteps so far
     ``continuation``    everything that a trained model does    updates so far
                         after it was loaded or reseeded
@@ -37,18 +37,18 @@ def stream(seed: int, purpose: Purpose, number: int = 0) -> np.random.SeedSequen
 
 
 def stream_seed(seed: int, purpose: Purpose, number: int = 0) -> int:
-    """The first number of :func:`stream`, 0 to 2**32 - 1, for what takes an integer seed."""
+    """The first number of :func:`stream`, 0 to 2**32 - 1, where an integer seed is needed."""
     return int(stream(seed, purpose, number).generate_state(1)[0])
 
 
 def continued_seed(seed: int | None, n_updates: int, fresh: bool = False) -> int | None:
-    """The seed of a model that has been trained for so many updates.
+    """The seed of a model after ``n_updates`` updates.
 
-    Seeded as at first, it would replay the problems and the noise that it has trained on. Updates
-    count, for ``learn`` may count timesteps anew.
+    With its first seed, the model would repeat the problems and the noise that it was trained on.
+    The number is that of updates, because ``learn`` may reset the number of timesteps.
 
-    :param seed: of the model, None for none
-    :param fresh: make a seed up where there is none
+    :param seed: of the model, or None
+    :param fresh: if ``seed`` is None, return a random seed instead of None
     """
     if seed is None:
         return int(np.random.SeedSequence().generate_state(1)[0]) if fresh else None

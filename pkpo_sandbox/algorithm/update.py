@@ -1,7 +1,7 @@
 """The update as pure functions: surrogate, loss, gradient norm, clipped step.
 
-Shapes may have leading axes, written ``...``: none for one run, (lanes,) for many runs that are
-trained as one tensor program. Sums are over the last axes only, so lanes never mix.
+Shapes may have leading axes, written ``...``: none for one run, (lanes,) for many runs that train
+as one tensor program. Sums are over the last axes only, so lanes never mix.
 """
 
 import math
@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-NORM_EPSILON = 1e-6  # PyTorch adds this to a norm before it clips
+NORM_EPSILON = 1e-6  # PyTorch adds this to the norm when it clips
 
 
 def row_weights(weights: Tensor, attempts: Tensor) -> Tensor:
-    """Give each step the weight of its attempt.
+    """The weight of each step: that of its attempt.
 
     :param weights: (..., n_groups, group_size), one weight for each attempt
     :param attempts: (..., rows) int64, the attempt that each step belongs to
@@ -31,7 +31,7 @@ def surrogate(log_prob: Tensor, weights: Tensor, n_groups: int) -> Tensor:
     Its gradient is 1/n_groups Σ_groups Σ_i w_i ∇log π(episode_i), the estimate of arXiv 2505.15201,
     equation 18.
 
-    :param log_prob: (..., rows) under the policy that is updated
+    :param log_prob: (..., rows) under the current policy
     :param weights: (..., rows), see :func:`row_weights`
     :return: (...)
     """
@@ -47,7 +47,7 @@ def clipped_surrogate(
 ) -> Tensor:
     """PPO's clipped objective (arXiv 1707.06347, equation 7) with the weights as advantages.
 
-    :param log_prob: (..., rows) under the policy that is updated
+    :param log_prob: (..., rows) under the current policy
     :param old_log_prob: (..., rows) under the policy that acted
     :param weights: (..., rows), see :func:`row_weights`
     :param clip_range: probability ratios are clipped to 1 ± this number; a tensor must broadcast
@@ -72,18 +72,18 @@ def loss(
     old_log_prob: Tensor | None = None,
     clip_range: float | Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """What an update descends: minus the surrogate, and minus the entropy bonus.
+    """The loss of an update: minus the surrogate, minus the entropy bonus.
 
-    The losses of the parts of an iteration add up to that of the whole.
+    The rows may be a part of an iteration. The losses of all parts sum to the loss of the whole.
 
-    :param log_prob: (..., rows) under the policy that is updated
-    :param entropy: (..., rows) of that policy
+    :param log_prob: (..., rows) under the current policy
+    :param entropy: (..., rows) of the current policy
     :param weights: (..., rows), see :func:`row_weights`
     :param n_rows: rows of the whole iteration
     :param ent_coef: weight of the mean entropy
     :param old_log_prob: (..., rows), needed with ``clip_range``
     :param clip_range: None for the plain policy gradient
-    :return: the loss (...), and these rows' share (...) of the mean entropy
+    :return: the loss (...), and the contribution (...) of these rows to the mean entropy
     """
     if clip_range is None:
         ascended = surrogate(log_prob, weights, n_groups)
@@ -97,10 +97,10 @@ def loss(
 
 
 def clip_factor(norm: Tensor, max_norm: float | Tensor) -> Tensor:
-    """What a gradient of this norm is multiplied by, so that its norm is at most ``max_norm``.
+    """The factor that reduces a gradient of this norm to a norm of at most ``max_norm``.
 
     :param norm: (...)
-    :return: (...), 1 where nothing is clipped
+    :return: (...), 1 if the gradient is not clipped
     """
     return (max_norm / (norm + NORM_EPSILON)).clamp(max=1.0)
 
@@ -109,7 +109,7 @@ def clipped_step(optimizer: torch.optim.Optimizer, max_norm: float) -> float:
     """Clip the gradient of one run to ``max_norm`` and take the optimizer's step.
 
     :return: the norm before clipping
-    :raises ValueError: if the norm is not finite; the parameters are then as they were
+    :raises ValueError: if the norm is not finite; the parameters are then unchanged
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     norm = get_total_norm(gradients(parameters))
@@ -122,12 +122,12 @@ def clipped_step(optimizer: torch.optim.Optimizer, max_norm: float) -> float:
 
 
 def gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
-    """The gradients of the parameters that have one."""
+    """The gradients of all parameters that have one."""
     return [p.grad for p in parameters if p.grad is not None]
 
 
 def check_finite_norm(norm: float) -> None:
-    """Raise a ValueError for a gradient that must not be stepped along."""
+    """Raise a ValueError if the norm of a gradient is not finite."""
     if not math.isfinite(norm):
         raise ValueError(
             "the gradient is not finite, and the policy was not updated on it: look for NaN in the "

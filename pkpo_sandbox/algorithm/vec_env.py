@@ -1,4 +1,4 @@
-"""Stable-Baselines3's ``VecEnv`` calls, answered by a Gymnasium vector env."""
+"""The calls of Stable-Baselines3's ``VecEnv``, implemented on a Gymnasium vector env."""
 
 import warnings
 from collections.abc import Sequence
@@ -19,26 +19,26 @@ from pkpo_envs.env_columns import EnvColumns, ListedInfos
 from pkpo_sandbox.algorithm.infos import column_info, copied
 from pkpo_sandbox.algorithm.streams import stream
 
-#: seeds of columns are below this, for envs that keep them in a signed integer of 32 bits
+#: seeds of columns are below this, because some envs store them as signed 32-bit integers
 SEED_BOUND = 2**31
 
-#: what a native vector env calls the spaces of one column
+#: a native vector env's names for the spaces of one column
 SINGLE_SPACES = {
     "observation_space": "single_observation_space",
     "action_space": "single_action_space",
 }
 
-#: what a native vector env knows, and not the world that it holds
+#: attributes of a native vector env that do not come from its world
 OF_THE_VECTOR_ENV = ("metadata", "render_mode", "spec")
 
 
 class ColumnVecEnv(VecEnv):
-    """The part of SB3's ``VecEnv`` that is about single columns: resets, attributes, wrappers.
+    """The part of SB3's ``VecEnv`` that concerns single columns: resets, attributes, wrappers.
 
-    Answers are those of ``DummyVecEnv``. There are two exceptions. ``set_attr`` sets an attribute
-    where it is, below wrappers too, and a new one on the outermost wrapper. The columns of a native
-    vector env are one env: they cannot have attributes, options or calls of their own, and such
-    calls raise a ValueError.
+    Results are the same as from ``DummyVecEnv``, with two exceptions. ``set_attr`` sets an existing
+    attribute where it is, even inside wrappers, and a new one on the outermost wrapper. The columns
+    of a native vector env are one env: they share attributes, options and calls. A call for single
+    columns raises a ValueError.
 
     :param venv: a Gymnasium vector env
     """
@@ -61,11 +61,11 @@ class ColumnVecEnv(VecEnv):
         self._reset_infos.fill(ListedInfos(list(infos)))
 
     def _begin(self, problems: np.ndarray | None) -> Any:
-        """Reset all columns, with the seed and the options that were set.
+        """Reset all columns, with the seed and the options set before.
 
-        :param problems: (num_envs,) that the columns start at, None if the env has no problems
+        :param problems: (num_envs,) for the columns to start; None if the env has no problems
         :return: observations (num_envs, ...)
-        :raises ValueError: if columns of one env were given options of their own
+        :raises ValueError: if columns of a shared env have different options
         """
         seed, options = self._seeds[0], self._options
         if len(options) != self.num_envs:
@@ -89,9 +89,9 @@ class ColumnVecEnv(VecEnv):
     def _options_of_columns(
         self, options: Sequence[dict[str, Any]] | None, problems: np.ndarray | None
     ) -> dict[str, Any]:
-        """The options of a reset, in the form that the vector env takes.
+        """The options of a reset, in the form that the vector env expects.
 
-        :param options: of each column, None for none
+        :param options: of each column, or None
         """
         if isinstance(self._base, EnvColumns):
             told = [dict(given) for given in options or [{}] * self.num_envs]
@@ -125,7 +125,7 @@ class ColumnVecEnv(VecEnv):
             )
             return [None] * self.num_envs
         frames: list[Any] = list(self.venv.render() or ())
-        # A world of ours draws all its columns into one picture.
+        # A ProblemVectorEnv draws all its columns into one picture.
         return frames[:1] if isinstance(self._base, ProblemVectorEnv) else frames
 
     def has_attr(self, attr_name: str) -> bool:
@@ -173,12 +173,12 @@ class ColumnVecEnv(VecEnv):
         self, wrapper_class: type[gymnasium.Wrapper], indices: VecEnvIndices = None
     ) -> list[bool]:
         columns = list(self._get_indices(indices))
-        if wrapper_class is Monitor:  # or is its own Monitor
+        if wrapper_class is Monitor:  # or needs none: see GroupVecEnv
             return [True] * len(columns)
         return self._are_wrapped(wrapper_class, columns)
 
     def have_monitors(self) -> list[bool]:
-        """Which columns have a Monitor of SB3 among their own wrappers."""
+        """Whether each column has a Monitor of SB3 among its wrappers."""
         if isinstance(self._base, AsyncVectorEnv):
             return self._ask("has_attr", "get_episode_rewards")
         return self._are_wrapped(Monitor, list(range(self.num_envs)))
@@ -201,11 +201,11 @@ class ColumnVecEnv(VecEnv):
 
     @property
     def _shared(self) -> bool:
-        """Whether the columns are one env, and not one each."""
+        """Whether all columns are one env. If not, each column has its own."""
         return not isinstance(self._base, EnvColumns | SyncVectorEnv | AsyncVectorEnv)
 
     def _ask(self, request: str, *arguments: Any, indices: VecEnvIndices = None) -> list[Any]:
-        """Call a method of :class:`~pkpo_envs.column.Column` in columns that have an env each."""
+        """Call a method of :class:`~pkpo_envs.column.Column` in columns with separate envs."""
         columns = self._get_indices(indices)
         if isinstance(self._base, EnvColumns):
             return self._base.ask(request, *arguments, columns=columns)
@@ -216,7 +216,7 @@ class ColumnVecEnv(VecEnv):
         return _ask_gymnasium(self._base, request, arguments, list(columns))
 
     def _sources(self, name: str) -> list[Any]:
-        """What may have an attribute of one env for all columns: its world, and itself."""
+        """The objects that may have an attribute of a shared env: its world, and the env itself."""
         if isinstance(self._base, ProblemVectorEnv) and name not in OF_THE_VECTOR_ENV:
             return [self._base.world, self._base]
         return [self._base]
@@ -230,7 +230,7 @@ class ColumnVecEnv(VecEnv):
         raise AttributeError(f"{self.venv} has no attribute {name!r}")
 
     def _refuse_some(self, name: str, indices: VecEnvIndices) -> None:
-        """Raise a ValueError for some columns of a vector env that reaches all or none."""
+        """Raise a ValueError unless ``indices`` are all columns."""
         if len(list(self._get_indices(indices))) != self.num_envs:
             raise ValueError(
                 f"the columns of {self.venv} share {name!r}: use indices=None, or make the env "
@@ -239,10 +239,10 @@ class ColumnVecEnv(VecEnv):
 
 
 def column_seeds(venv: VectorEnv, seed: int) -> int | list[int]:
-    """The seeds of the columns: below ``SEED_BOUND``, one each where each has an env.
+    """The seeds of the columns, below ``SEED_BOUND``: one per column if each has its own env.
 
-    Consecutive numbers would give the columns of this run those of the next run. A world of ours
-    takes the seed itself.
+    They are not consecutive, or runs with consecutive seeds would share columns' seeds. A
+    ``ProblemVectorEnv`` gets the seed itself.
     """
     if isinstance(venv, EnvColumns | SyncVectorEnv | AsyncVectorEnv):
         return (stream(seed, "columns").generate_state(venv.num_envs) % SEED_BOUND).tolist()
@@ -250,13 +250,13 @@ def column_seeds(venv: VectorEnv, seed: int) -> int | list[int]:
 
 
 def declared_problems(env: VecEnv) -> int | None:
-    """The number of problems of each column, None if the env says nothing of problems.
+    """The number of problems of each column; None if the env does not declare it.
 
-    :raises ValueError: if it is below 1, or the columns differ in it
+    :raises ValueError: if it is below 1, or differs between columns
     """
     try:
         values = env.get_attr("n_problems") if env.has_attr("n_problems") else []
-    except Exception:  # a property of this name, of another meaning, that fails
+    except Exception:  # an unrelated property of this name may raise
         return None
     counts = {count for count in map(problem_count, values) if count is not None}
     if len(counts) > 1:
@@ -267,7 +267,7 @@ def declared_problems(env: VecEnv) -> int | None:
 def _ask_gymnasium(
     venv: AsyncVectorEnv, request: str, arguments: tuple[Any, ...], columns: list[int]
 ) -> list[Any]:
-    """As ``EnvColumns.ask``, in some columns of a vector env of Gymnasium's."""
+    """Do the same as ``EnvColumns.ask``, for some columns of Gymnasium's ``AsyncVectorEnv``."""
     if request == "get_attr" and not all(_ask_gymnasium(venv, "has_attr", arguments, columns)):
         raise AttributeError(f"{venv} has no attribute {arguments[0]!r}")
     if request == "call":
@@ -286,7 +286,7 @@ def _ask_gymnasium(
 
 
 def _is_wrapped(venv: AsyncVectorEnv, column: int, wrapper_class: type[gymnasium.Wrapper]) -> bool:
-    """Whether a column of Gymnasium's has a wrapper; found out on another env made like it."""
+    """Whether a column of an ``AsyncVectorEnv`` has a wrapper. Tests a new env of the same kind."""
     env = venv.env_fns[column]()
     try:
         return Column(env).is_wrapped(wrapper_class)
