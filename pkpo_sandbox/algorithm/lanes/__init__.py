@@ -1,17 +1,17 @@
-"""Many runs as one tensor program: lanes, each the run that it would be by itself.
+"""Many runs as one tensor program: each run is a *lane*.
 
-A *lane* is one run: a seed, an objective and settings of its own. Lanes that share the env's kind,
-the groups, the network's shape and the number of timesteps are trained together, one forward pass,
-one backward pass and one step of the optimizer for all of them, for most of the time that a small
-network trains is spent on calling, not on computing.
+A lane has its own seed, objective and settings. Lanes with the same kind of env, groups, network
+shape and number of timesteps train together: one forward pass, one backward pass and one optimizer
+step serve all of them. This is faster because small networks spend most of the time on the overhead
+of calls, not on computation.
 
-On a CPU a lane's weights and statistics have the same bytes alone and in any company, at any place
-in it, and whatever the number of threads. Nothing sums over lanes, and no number of a lane meets
-instructions that depend on the others (:mod:`pkpo_sandbox.algorithm.lanes.networks`).
+On a CPU a lane's weights and statistics are the same bytes, whether it trains alone or with others,
+at any position, and with any number of threads. No sum runs over lanes, and the instructions that
+compute a lane's numbers do not depend on other lanes
+(:mod:`pkpo_sandbox.algorithm.lanes.parameters`).
 
-From the same seed, a lane plays the problems, the noise and the actions of the same run by
-:class:`~pkpo_sandbox.algorithm.group_policy_gradient.GroupPolicyGradient`, from the same weights.
-The two round differently.
+With the same seed, a lane has the same initial weights, problems, noise and actions as a run of
+:class:`~pkpo_sandbox.algorithm.group_policy_gradient.GroupPolicyGradient`. Only rounding differs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,33 +27,33 @@ from pkpo_sandbox.algorithm.lanes.worlds import key_of
 
 __all__ = ["Lane", "LaneBatch", "LaneResult", "Lanes"]
 
-MEMORY = {"cpu": 2**26, "cuda": 2**33}  #: of the tensors of a batch, in bytes
+MEMORY = {"cpu": 2**26, "cuda": 2**33}  #: bytes for the tensors of a batch
 
 
 class Lanes:
-    """Runs that share all but what a :class:`Lane` has of its own, trained as tensor programs.
+    """Several runs, trained as tensor programs. They differ only in the fields of :class:`Lane`.
 
-    Lanes are cut into batches that fit ``memory``; neither that nor the order changes a number.
-    A lane that fails (a reward or a gradient that is not finite, an error in its own transform)
-    fails alone: its result says why.
+    Lanes are split into batches that fit into ``memory``. Neither the batches nor the order of the
+    lanes change any number. If a lane fails (a reward or a gradient is not finite, its transform
+    raises an error), the others continue. Its result has the error.
 
-    :param env_id: Gymnasium id, with its module, of a native vector env of problems
+    :param env_id: Gymnasium id, with its module, of a native vector env
         (``pkpo_envs.ProblemVectorEnv``) whose episodes all have the same length. Episodes of
-        uneven lengths are refused, at the step at which that shows: the attempts that end first
-        would have to wait, and a lane's timesteps, so its schedules, would part from the others'
+        different lengths raise an error at the step where this becomes visible. Lanes share the
+        number of timesteps, and so the progress of schedules
     :param lanes: at least one
     :param group_size: attempts at each problem, at least 2
     :param n_groups: problems in an iteration, at least 1
-    :param n_epochs: gradient steps on each iteration's episodes; more than 1 needs ``clip_range``
-    :param policy_kwargs: of SB3's MlpPolicy: ``net_arch``, ``activation_fn`` (Tanh or ReLU),
+    :param n_epochs: updates in each iteration; more than 1 needs ``clip_range``
+    :param policy_kwargs: for SB3's MlpPolicy: ``net_arch``, ``activation_fn`` (Tanh or ReLU),
         ``fixed_std``, ``log_std_init``, ``optimizer_class`` (Adam or SGD)...
-    :param stats_window_size: rollout statistics are over the last so many groups, in whole
+    :param stats_window_size: how many of the last groups the rollout statistics cover, in whole
         iterations
-    :param device: "cpu", or "cuda" with any number: random numbers and worlds stay on the CPU. What
-        is said of bytes holds on a CPU
-    :param memory: bytes that the tensors of a batch may take, about; a batch has at least one lane.
-        None for what is quickest: 64 MiB on a CPU, 8 GiB on a GPU
-    :raises ValueError: for settings out of range, an env or a policy that lanes cannot have
+    :param device: "cpu", or "cuda" with or without an index. Random numbers and worlds stay on the
+        CPU. The guarantee of equal bytes holds on a CPU only
+    :param memory: approximate limit in bytes for the tensors of a batch; a batch has at least one
+        lane. None selects the fastest: 64 MiB on a CPU, 8 GiB on a GPU
+    :raises ValueError: if a setting is out of range, or lanes do not support the env or the policy
     """
 
     def __init__(
@@ -90,8 +90,9 @@ class Lanes:
     ) -> list[LaneResult]:
         """Train every lane for at least ``total_timesteps`` env steps, in whole iterations.
 
-        :param log_interval: iterations between two rows of the log, None for no log
-        :param watch: called after every step of the env, before the update, with the batch
+        :param log_interval: iterations between two rows of the log; None turns the log off
+        :param watch: called with the batch after every step of the env, before the update
+        :return: the result of each lane, in order
         """
         results: dict[int, LaneResult] = {}
         with one_thread():
@@ -106,7 +107,7 @@ class Lanes:
         return LaneBatch(self.env_id, lanes, numbers, **self._shared)
 
     def _batches(self) -> Iterator[list[int]]:
-        """The numbers of the lanes of each batch, which all compute terms and shapes alike."""
+        """The lane numbers of each batch. Lanes of a batch have the same loss terms and shapes."""
         kinds: dict[Any, list[int]] = {}
         first_rows: dict[Any, int] = {}
         for number, lane in enumerate(self.lanes):
@@ -117,7 +118,7 @@ class Lanes:
             kinds.setdefault((first_rows[world], *terms), []).append(number)
         for numbers in kinds.values():
             probe = self._batch(numbers[:1])
-            if not probe.worlds.one_step:  # how many they have shows when they are played
+            if not probe.worlds.one_step:  # the number of steps is known after one iteration
                 probe.iterate(1)
             size = max(1, self.memory // probe.bytes_per_lane)
             for start in range(0, len(numbers), size):
@@ -126,7 +127,7 @@ class Lanes:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """PyTorch computes in one thread: more make small tensors slower, and cut them elsewhere."""
+    """Limit PyTorch to one thread: more threads are slower, and split small tensors differently."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

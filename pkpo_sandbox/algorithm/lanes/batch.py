@@ -1,4 +1,4 @@
-"""One tensor program for many lanes: they play, are weighed, and step together."""
+"""One tensor program for many lanes: they play and are updated together."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -21,20 +21,20 @@ from pkpo_sandbox.algorithm.lanes.policies import LaneCategorical, initial_polic
 from pkpo_sandbox.algorithm.lanes.settings import SETTINGS, Lane, LaneObjectives, LaneSetting
 from pkpo_sandbox.algorithm.lanes.worlds import LaneWorlds
 
-Step = Any  # a step of all lanes: lane_policies.CategoricalStep or GaussianStep
+Step = Any  # a step of all lanes: lanes.policies.CategoricalStep or GaussianStep
 Watch = Callable[["LaneBatch"], None]
 
 
 @dataclass
 class LaneResult:
-    """What a lane has come to.
+    """The result of a lane.
 
-    :ivar rows: of the log, as a run's ``progress.csv`` has them, without the clock
-    :ivar policy: the ``state_dict`` of the policy that Stable-Baselines3 would have
+    :ivar rows: rows of the log, as in the ``progress.csv`` of a run, without times
+    :ivar policy: the ``state_dict`` of the policy, as Stable-Baselines3 would have it
     :ivar optimizer: the ``state_dict`` of its optimizer
-    :ivar num_timesteps: env steps trained on
-    :ivar n_updates: steps of the optimizer
-    :ivar error: what ended the lane before its time; its weights are those before
+    :ivar num_timesteps: env steps so far
+    :ivar n_updates: updates so far
+    :ivar error: the error that stopped the lane, or None; the weights are those before it
     """
 
     rows: list[dict[str, Any]]
@@ -46,14 +46,14 @@ class LaneResult:
 
 
 class LaneBatch:
-    """Lanes that are trained as one tensor program.
+    """Lanes that train as one tensor program.
 
-    All have a ``clip_range``, or none, and all an ``ent_coef``, or none: a term of the loss that a
-    lane does not have is not computed for it.
+    Either all lanes have a ``clip_range`` or none has one. The same holds for ``ent_coef``. So no
+    term of the loss is computed for a lane that does not have it.
 
-    :param numbers: of the lanes among all that are trained
-    :ivar problems: (lanes, n_groups) of the iteration that is played
-    :ivar undiscounted: (lanes, attempts) float64, returns of the attempts, once they have ended
+    :param numbers: the numbers of these lanes in the list of all lanes
+    :ivar problems: (lanes, n_groups) of the current iteration
+    :ivar undiscounted: (lanes, attempts) float64, returns of the attempts, after they have ended
     :ivar n_calls: steps of the env so far
     """
 
@@ -79,7 +79,7 @@ class LaneBatch:
         seeds = [lane.seed for lane in lanes]
         kwargs = [dict(lane.env_kwargs) for lane in lanes]
         self.worlds = LaneWorlds(env_id, kwargs, seeds, n_groups, group_size)
-        # 1. each lane's policy as SB3 makes it, and the generator as that leaves it
+        # 1. the policy of each lane as SB3 makes it, and the state of the generator after that
         policies, generators = initial_policies(
             self.worlds.observation_space, self.worlds.action_space, seeds, policy_kwargs
         )
@@ -95,13 +95,13 @@ class LaneBatch:
             self.network.block_outputs(weights)
         self._bind(weights)
         self._draws = self.distribution.draws(generators, self.attempts, device)
-        # 2. what each lane has of its own
+        # 2. the settings and the objective of each lane
         self._settings = {
             name: LaneSetting(name, [getattr(lane, name) for lane in lanes], device)
             for name in SETTINGS
         }
         self._objectives = LaneObjectives([lane.objective for lane in lanes], device)
-        # 3. what is counted and kept
+        # 3. counters, results and the log
         self.iteration = self.num_timesteps = self.n_updates = self.n_calls = 0
         self.results: dict[int, LaneResult] = {}
         self._failed: dict[int, Exception] = {}
@@ -110,7 +110,7 @@ class LaneBatch:
 
     @property
     def bytes_per_lane(self) -> int:
-        """About what a lane's tensors take: weights, gradient, moments; an iteration as played."""
+        """Approximate size of a lane's tensors: weights, gradient, moments, and an iteration."""
         widths = self.network.widths
         rows = [work.outputs.shape[1] for work in self._passes] or [self.worlds.first_rows]
         numbers = 4 * self.weights.flat.numel() // self.weights.n_lanes
@@ -119,7 +119,7 @@ class LaneBatch:
 
     @property
     def n_lanes(self) -> int:
-        """Lanes that have not failed."""
+        """The number of lanes that have not failed."""
         return len(self.numbers)
 
     def learn(self, total_timesteps: int, log_interval: int | None, watch: Watch | None) -> None:
@@ -132,7 +132,7 @@ class LaneBatch:
     def iterate(
         self, total_timesteps: int, log_interval: int | None = None, watch: Watch | None = None
     ) -> None:
-        """One iteration of every lane."""
+        """Play and train one iteration in every lane."""
         # 1. play every attempt to its end
         steps, rewards = self._play(watch)
         self.iteration += 1
@@ -143,9 +143,9 @@ class LaneBatch:
         coefficients = self._objectives.at(progress)
         returns = self._returns(rewards, progress)
         weights = self._objectives.weights(returns, coefficients, self._fail)
-        # 3. steps along the clipped gradient
+        # 3. the updates, with clipped gradients
         statistics = self._update(steps, weights.flatten(1), progress, logged)
-        # 4. what happened
+        # 4. log
         self.log.add(self.undiscounted)
         if logged:
             self.log.write(
@@ -163,7 +163,7 @@ class LaneBatch:
     # Play
 
     def _play(self, watch: Watch | None) -> tuple[list[Step], list[NDArray[np.float64]]]:
-        """-> what was acted by and the rewards (lanes, attempts), of each step."""
+        """Play an iteration. -> the distributions and rewards (lanes, attempts) of each step."""
         self.problems, observations = self.worlds.start(self.iteration)
         steps: list[Step] = []
         rewards: list[NDArray[np.float64]] = []
@@ -177,7 +177,7 @@ class LaneBatch:
             self.n_calls += 1
             steps.append(step)
             rewards.append(self._checked(earned, len(steps)))
-            # 3. tell who watches, before the update
+            # 3. call ``watch``, before the update
             if over:
                 self.undiscounted = sum(rewards[1:], rewards[0])
             else:
@@ -187,7 +187,7 @@ class LaneBatch:
         return steps, rewards
 
     def _act(self, number: int, observations: NDArray[Any]) -> Step:
-        """The distributions at observations (lanes, rows, ...), and actions drawn from them."""
+        """The distributions at observations (lanes, rows, ...), and samples from them."""
         rows = observations.shape[1]
         if number == len(self._passes):
             self._passes.append(self.network.new_pass(self.n_lanes, rows, self.device))
@@ -206,12 +206,12 @@ class LaneBatch:
         return step
 
     def _observe(self, work: Pass, observations: NDArray[Any]) -> None:
-        """Give a forward pass its inputs, if there is more than one observation to tell apart."""
+        """Set the inputs of a forward pass, unless the space has only one observation."""
         if not (observations.shape[1] == self.network.features == 1 and self.network.discrete):
             work.inputs = self.network.encode(torch.from_numpy(observations).to(self.device))
 
     def _env_actions(self, step: Step) -> NDArray[Any]:
-        """(lanes, attempts, ...), Gaussian samples clipped to the space as SB3 does."""
+        """Actions (lanes, attempts, ...) for the env. A Box clips the samples, as in SB3."""
         actions = step.env_actions().cpu().numpy()
         space = self.worlds.action_space
         if isinstance(space, spaces.Box):
@@ -220,7 +220,7 @@ class LaneBatch:
         return actions
 
     def _checked(self, rewards: NDArray[np.float64], step: int) -> NDArray[np.float64]:
-        """The rewards (lanes, attempts), zeros for the lanes that fail."""
+        """The rewards (lanes, attempts), with zeros for lanes that fail."""
         for lane, error in self.worlds.errors.items():
             self._fail(lane, error)
         if not math.isfinite(rewards.sum()):
@@ -251,17 +251,17 @@ class LaneBatch:
     def _update(
         self, steps: list[Step], weights: Tensor, progress: float, logged: bool
     ) -> dict[str, list[float]]:
-        """``n_epochs`` steps of the optimizer.
+        """Make ``n_epochs`` updates.
 
         :param weights: (lanes, attempts)
-        :return: if it is logged, what is told of each lane: its last loss, and so on
+        :return: if logged, the last loss and other statistics of each lane; else empty
         """
         now = {name: setting.at(progress) for name, setting in self._settings.items()}
         scale = self._settings["ent_coef"]
         ent_coef = scale.tensor(now["ent_coef"]) if scale.used else None
         old, statistics = None, {}
         for epoch in range(self.n_epochs):
-            if epoch > 0:  # the same actions under the policy as it is now
+            if epoch > 0:  # the same actions under the current policy
                 for work in self._passes[: len(steps)]:
                     self.network.forward(work)
                 passes = self._passes[: len(steps)]
@@ -300,9 +300,10 @@ class LaneBatch:
     def _backward(
         self, steps: list[Step], by_log_prob: Sequence[Tensor], ent_coef: Tensor | None
     ) -> None:
-        """Write the loss's gradient.
+        """Write the gradient of the loss.
 
-        :param by_log_prob: (lanes, attempts), its derivative by the log-probabilities of each step
+        :param by_log_prob: (lanes, attempts) for each step, the derivative of the loss wrt the
+            log-probabilities
         """
         for t, (step, by) in enumerate(zip(steps, by_log_prob, strict=True)):
             work = self._passes[t]
@@ -339,13 +340,13 @@ class LaneBatch:
     # Failures
 
     def _fail(self, lane: int, error: Exception) -> None:
-        """Note that a lane goes no further than here; the others go on."""
+        """Stop a lane here and keep its result. The others continue."""
         if lane not in self._failed:
             self._failed[lane] = error
             self.results[self.numbers[lane]] = self._result(lane, error)
 
     def _drop_failed(self) -> None:
-        """Go on without the lanes that have failed."""
+        """Continue without the lanes that have failed."""
         kept = [lane for lane in range(self.n_lanes) if lane not in self._failed]
         self._failed = {}
         self.numbers = [self.numbers[lane] for lane in kept]
@@ -373,9 +374,9 @@ class LaneBatch:
     def distribution_parameters(self, observations: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
         """The action distributions of every lane at these observations (n, ...).
 
-        :return: {"probabilities": (lanes, n, n_actions)} of categorical policies, {"mean": (lanes,
-            n, action_dim), "std": likewise} of Gaussian ones: by lane, what a world's ``exact``
-            takes
+        :return: {"probabilities": (lanes, n, n_actions)} for categorical policies, {"mean": (lanes,
+            n, action_dim), "std": same shape} for Gaussian ones. The arrays of one lane are the
+            arguments of a world's ``exact``
         """
         each = np.repeat(observations[np.newaxis], self.n_lanes, axis=0)
         work = self.network.new_pass(self.n_lanes, len(observations), self.device)

@@ -1,4 +1,4 @@
-"""The log of many lanes: for each the rows that its run would write to ``progress.csv``."""
+"""The log of many lanes: for each lane, the rows that its run would write to ``progress.csv``."""
 
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
@@ -11,10 +11,10 @@ from pkpo_sandbox.transforms import max_at_k, powers_of_two
 
 
 class LaneLog:
-    """Rows a lane, with the keys and statistics of ``GroupPolicyGradient``'s log, without clocks.
+    """The log of each lane, like that of ``GroupPolicyGradient`` but without times.
 
-    :param window: iterations that the rollout's statistics are over
-    :ivar rows: of each lane
+    :param window: number of the last iterations that the rollout statistics cover
+    :ivar rows: the rows of each lane
     """
 
     def __init__(self, n_lanes: int, group_size: int, window: int) -> None:
@@ -42,10 +42,10 @@ class LaneLog:
         n_updates: int,
         ep_len_mean: float,
     ) -> None:
-        """Write a row of every lane that has not failed.
+        """Write a row for every lane that has not failed.
 
-        :param statistics: of the update, a value a lane
-        :param coefficients: of each lane's objective
+        :param statistics: of the update, one value per lane
+        :param coefficients: of the objective of each lane
         """
         window = torch.from_numpy(np.stack(self._window, axis=1))
         returns = window.view(len(self.rows), -1, self._group_size)
@@ -67,7 +67,7 @@ class LaneLog:
         self._records = [{} for _ in self.rows]
 
     def keep(self, lanes: Sequence[int]) -> None:
-        """Go on with these lanes only."""
+        """Continue with these lanes only."""
         self.rows = [self.rows[lane] for lane in lanes]
         self._records = [self._records[lane] for lane in lanes]
         self._window = [returns[list(lanes)] for returns in self._window]

@@ -1,4 +1,4 @@
-"""What the update of many lanes ascends, and its derivative by the log-probabilities."""
+"""The surrogate of many lanes, and its derivative with respect to the log-probabilities."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,7 @@ def joined(steps: Sequence[Any]) -> Tensor:
 def clipped(
     log_prob: Tensor, old: Tensor, weights: Tensor, n_groups: int, clip_range: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
-    """PPO's surrogate (lanes,), and minus its derivative by the log-probabilities of each step.
+    """PPO's surrogate (lanes,), and for each step minus its derivative wrt the log-probabilities.
 
     :param log_prob: (lanes, steps, attempts)
     :param weights: (lanes, attempts)
@@ -27,7 +27,7 @@ def clipped(
     rows = n_steps * attempts
 
     def whole(values: Tensor) -> Tensor:
-        """As (lanes, rows), with zeros up to whole vectors."""
+        """Reshape to (lanes, rows), padded with zeros to whole SIMD vectors."""
         return torch.nn.functional.pad(values.flatten(1), (0, padded(rows) - rows))
 
     leaf = whole(log_prob).requires_grad_()

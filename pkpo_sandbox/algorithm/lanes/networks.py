@@ -1,6 +1,7 @@
 """Many small policy networks as one: a forward and a backward pass for all lanes.
 
-The derivatives are written out: for networks this small, recording them costs more than computing.
+The derivatives are coded by hand: for such small networks, autograd's recording takes longer than
+the computation.
 """
 
 from dataclasses import dataclass
@@ -14,18 +15,18 @@ from torch import Tensor, nn
 from pkpo_sandbox.algorithm.lanes.parameters import LaneParameters, Part, padded
 from pkpo_sandbox.algorithm.policies import ActorPolicy
 
-BLOCKED = -1e30  #: the logit of a padding action: its probability is exactly 0
+BLOCKED = -1e30  #: the logit of a padding output; its probability is exactly 0
 
 
 @dataclass
 class Pass:
-    """A forward pass of all lanes, in buffers that the next iteration uses again.
+    """A forward pass of all lanes, in buffers that the next iteration reuses.
 
-    :ivar targets: (lanes, rows, width) of each layer, after its activation; the last are the
-        outputs, logits or means
-    :ivar inputs: (lanes, rows) int64 of a discrete observation, (lanes, rows, features) float32 of
-        others; None if there is but one observation
-    :ivar table_rows: what the inputs select of the first layers of all lanes
+    :ivar targets: (lanes, rows, width) for each layer, after its activation; the last ones are the
+        outputs (logits or means)
+    :ivar inputs: (lanes, rows) int64 for discrete observations, (lanes, rows, features) float32 for
+        others; None if the space has only one observation
+    :ivar table_rows: the rows of the first layers of all lanes that the inputs select
     """
 
     targets: list[Tensor]
@@ -38,11 +39,11 @@ class Pass:
 
 
 class LaneNetwork:
-    """The layers of one policy, for many lanes at a time.
+    """The layers of one policy, computed for many lanes at once.
 
-    :param policy: as SB3 builds it; what its layers are is read from it
-    :raises ValueError: if it is not made of linear layers with tanh or ReLU between them
-    :ivar parts: a weight and a bias for each layer, then ``log_std`` if that is learned
+    :param policy: built by SB3; determines the layers
+    :raises ValueError: if it does not consist of linear layers with tanh or ReLU between them
+    :ivar parts: a weight and a bias for each layer, then ``log_std`` if it is learned
     """
 
     def __init__(self, policy: ActorPolicy) -> None:
@@ -68,15 +69,15 @@ class LaneNetwork:
         self.n_outputs = layers["action_net"].out_features
 
     def block_outputs(self, weights: LaneParameters) -> None:
-        """Give the padding outputs of categorical policies no probability."""
+        """Set the probability of the padding outputs of categorical policies to 0."""
         weights.views[2 * self.n_layers - 1][..., self.n_outputs :] = BLOCKED
 
     def bind(self, weights: LaneParameters, gradient: LaneParameters) -> None:
-        """Compute with these weights from now on, and write gradients there."""
+        """Use these weights from now on, and write gradients into ``gradient``."""
         ends = slice(0, 2 * self.n_layers, 2), slice(1, 2 * self.n_layers, 2)
         self._weights, self._biases = (weights.views[which] for which in ends)
         self._weight_gradients, self._bias_gradients = (gradient.views[which] for which in ends)
-        # The lanes' first layers are one table, of which discrete observations select rows.
+        # The first layers of all lanes form one table. Discrete observations select its rows.
         self._table = self._weights[0].flatten(0, 1)
         self._table_gradient = self._weight_gradients[0].flatten(0, 1)
         lanes = torch.arange(weights.n_lanes, device=weights.device)
@@ -85,9 +86,10 @@ class LaneNetwork:
         self.log_std_gradient = gradient.views[-1] if self.learns_std else None
 
     def encode(self, observations: Tensor) -> Tensor:
-        """Observations (lanes, rows, ...) as this network's inputs.
+        """Convert observations (lanes, rows, ...) to the inputs of this network.
 
-        One-hot parts and zeros of padding, as SB3 encodes them; those of a Discrete stay numbers.
+        Discrete observations stay integers. Others are encoded as in SB3 (MultiDiscrete as one-hot
+        vectors), and padded with zeros.
         """
         if self.discrete:
             return observations.long()
@@ -102,7 +104,7 @@ class LaneNetwork:
         return inputs
 
     def new_pass(self, lanes: int, rows: int, device: torch.device) -> Pass:
-        """Buffers for a forward pass on ``rows`` observations a lane."""
+        """Buffers for a forward pass on ``rows`` observations per lane."""
         return Pass([torch.empty(lanes, rows, width, device=device) for width in self.widths])
 
     def forward(self, work: Pass) -> None:
@@ -127,10 +129,10 @@ class LaneNetwork:
             below = target
 
     def backward(self, work: Pass, above: Tensor, add: bool) -> None:
-        """Write the gradient of all parameters but ``log_std``.
+        """Write the gradient of all parameters except ``log_std``.
 
-        :param above: (lanes, rows, width), the loss's derivative by ``work.outputs``
-        :param add: to the gradient that is there, instead of in its place
+        :param above: (lanes, rows, width), the derivative of the loss wrt ``work.outputs``
+        :param add: add to the existing gradient instead of replacing it
         """
         for i in range(self.n_layers - 1, -1, -1):
             bias, weight = self._bias_gradients[i], self._weight_gradients[i]
@@ -162,7 +164,7 @@ class LaneNetwork:
 
 
 def check_network(policy: ActorPolicy) -> None:
-    """Raise a ValueError unless the policy is one that lanes can have."""
+    """Raise a ValueError unless lanes support the policy's network."""
     if is_image_space(policy.observation_space):
         raise ValueError(
             f"the observations {policy.observation_space} are images, and lanes have no encoder of "
@@ -183,7 +185,7 @@ def check_network(policy: ActorPolicy) -> None:
 
 
 def hidden_layers(policy: ActorPolicy) -> dict[str, nn.Linear]:
-    """The linear layers below the last, by their names in the policy."""
+    """The linear layers except the last, as a dict with their names in the policy."""
     return {
         f"mlp_extractor.policy_net.{name}": module
         for name, module in policy.mlp_extractor.policy_net.named_children()

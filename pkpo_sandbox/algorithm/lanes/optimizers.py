@@ -1,4 +1,4 @@
-"""Adam or SGD over the weights of many lanes, each with a learning rate of its own."""
+"""Adam or SGD on the weights of many lanes. Each lane has its own learning rate."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,15 +10,15 @@ from torch.optim.adam import adam
 from pkpo_sandbox.algorithm.lanes.parameters import LaneParameters
 from pkpo_sandbox.algorithm.policies import ActorPolicy
 
-#: options of PyTorch's optimizers that a lane's may not have, for their steps are others
+#: options of PyTorch's optimizers that lanes do not support
 REFUSED = ("momentum", "nesterov", "weight_decay", "amsgrad", "maximize", "differentiable")
 
 
 class LaneOptimizer:
     """The optimizer of a policy, for many lanes.
 
-    :param policy: its optimizer says which, and with which options
-    :raises ValueError: if it is neither Adam nor SGD, or has one of the options :data:`REFUSED`
+    :param policy: its optimizer determines the kind and the options
+    :raises ValueError: if it is neither Adam nor SGD, or uses an option in :data:`REFUSED`
     """
 
     def __init__(self, policy: ActorPolicy) -> None:
@@ -40,12 +40,12 @@ class LaneOptimizer:
         self.n_steps = 0
 
     def bind(self, weights: LaneParameters, gradient: LaneParameters) -> None:
-        """Change these weights from now on, by what is in ``gradient``."""
+        """Update these weights from now on, with the gradient in ``gradient``."""
         self._weights, self._gradient = weights, gradient
         self._mean, self._square = weights.like(), weights.like()
 
     def keep(self, lanes: Tensor, weights: LaneParameters, gradient: LaneParameters) -> None:
-        """Go on with these lanes, whose weights are now these."""
+        """Continue with these lanes only. Their weights and gradients are now in new tensors."""
         mean, square = self._mean.keep(lanes), self._square.keep(lanes)
         self.bind(weights, gradient)
         self._mean, self._square = mean, square
@@ -53,7 +53,7 @@ class LaneOptimizer:
     def step(self, learning_rate: Sequence[float]) -> None:
         """Take a step in every lane.
 
-        :param learning_rate: one a lane
+        :param learning_rate: one per lane
         """
         numbers = self._weights, self._gradient, self._mean, self._square
         if len(set(learning_rate)) == 1:
@@ -61,8 +61,8 @@ class LaneOptimizer:
         else:
             start = 0
             for end in range(1, len(learning_rate) + 1):
-                # One call for lanes side by side that have one rate: it does to each what it would
-                # do to it alone.
+                # Neighbouring lanes with the same rate share one call. The result for each lane is
+                # the same as with its own call.
                 if end == len(learning_rate) or learning_rate[end] != learning_rate[start]:
                     parts = [[view[start:end] for view in x.views] for x in numbers]
                     self._step(parts, learning_rate[start])
@@ -70,7 +70,7 @@ class LaneOptimizer:
         self.n_steps += 1
 
     def _step(self, numbers: list[list[Tensor]], learning_rate: float) -> None:
-        """:param numbers: lists of weights, of their gradients, means and squares"""
+        """:param numbers: lists of weights, gradients, means and squares"""
         weights, gradients, means, squares = numbers
         if self.kind is torch.optim.SGD:
             for weight, gradient in zip(weights, gradients, strict=True):
@@ -96,7 +96,7 @@ class LaneOptimizer:
         )
 
     def state_dict(self, lane: int, learning_rate: float) -> dict[str, Any]:
-        """What PyTorch's optimizer of the lane's policy would say of itself."""
+        """The ``state_dict`` of PyTorch's optimizer for the lane's policy."""
         state: dict[int, dict[str, Tensor]] = {}
         if self.kind is torch.optim.Adam and self.n_steps > 0:
             means, squares = self._mean.read(lane), self._square.read(lane)

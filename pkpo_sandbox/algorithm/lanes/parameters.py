@@ -1,10 +1,11 @@
-"""A number for each parameter of each lane: weights, gradients, moments of the optimizer.
+"""One number per parameter and lane: weights, gradients, or moments of the optimizer.
 
-Every parameter of the policy is a *part*, a matrix (rows, width) a lane, padded by zeros to a
-multiple of :data:`WIDTH` numbers a row. So each lane begins at a whole vector of the processor, and
-no elementwise kernel meets an incomplete one: such a rest goes through other instructions, with
-other rounding. A lane's numbers are then the same alone and in any company. The padding stays zero
-in training, for neither an input nor a gradient ever reaches it.
+Every parameter of the policy is a *part*: a matrix (rows, width) for each lane, with rows padded by
+zeros to a multiple of :data:`WIDTH` numbers. So each lane begins at a whole SIMD vector, and no
+elementwise kernel has an incomplete vector at the end. Kernels process such a rest with other
+instructions, which round differently. With the padding, a lane's numbers are the same alone and
+with other lanes. The padding stays zero during training, because no input and no gradient reaches
+it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-WIDTH = 32  #: two vectors of AVX-512, which is how far PyTorch unrolls its loops
+WIDTH = 32  #: two AVX-512 vectors, because PyTorch unrolls its loops by two
 
 
 def padded(width: int) -> int:
@@ -22,7 +23,7 @@ def padded(width: int) -> int:
 
 
 class Part(NamedTuple):
-    """A parameter of the policy, and how a lane holds it."""
+    """A parameter of the policy, and the shape of its matrix in a lane."""
 
     name: str  #: in the policy's ``state_dict``
     shape: tuple[int, ...]  #: in the policy: (outputs, inputs), or (outputs,)
@@ -36,7 +37,7 @@ class Part(NamedTuple):
         matrix[: value.shape[0], : value.shape[1]] = value
 
     def read(self, matrix: Tensor) -> Tensor:
-        """The policy's parameter, from a lane's matrix (rows, width)."""
+        """Get the policy's parameter from a lane's matrix (rows, width)."""
         if len(self.shape) == 1:
             return matrix[0, : self.shape[0]].clone()
         outputs, inputs = self.shape
@@ -44,10 +45,10 @@ class Part(NamedTuple):
 
 
 class LaneParameters:
-    """One tensor of numbers, part after part, in each part lane after lane.
+    """The numbers of all lanes in one tensor: part after part, and lane after lane in each part.
 
-    :ivar flat: (size,) float32, all of them
-    :ivar views: (lanes, rows, width) of each part, contiguous
+    :ivar flat: (size,) float32, all numbers
+    :ivar views: (lanes, rows, width) for each part, contiguous
     """
 
     def __init__(self, parts: Sequence[Part], n_lanes: int, device: torch.device) -> None:
@@ -76,7 +77,7 @@ class LaneParameters:
             part.write(view[lane], state[part.name])
 
     def read(self, lane: int) -> dict[str, Tensor]:
-        """The parameters of a lane, by their names in the policy."""
+        """The parameters of a lane, as a dict with their names in the policy."""
         parts = zip(self.parts, self.views, strict=True)
         return {part.name: part.read(view[lane].cpu()) for part, view in parts}
 

@@ -1,12 +1,12 @@
 """Action distributions of many lanes: samples, log-probabilities, entropies, and derivatives.
 
-A step of an iteration has ``rows`` distributions a lane and ``share`` attempts that act by each of
-them, in order: (lanes, rows, share) is (lanes, attempts) seen in another shape. Where the attempts
-of a group observe the same, a group is one row.
+In a step of an iteration, each lane has ``rows`` distributions, and ``share`` attempts sample from
+each of them. So (lanes, rows, share) is (lanes, attempts) in another shape. If the attempts of a
+group have the same observation, a group is one row.
 
-Samples come from each lane's own generator, in the order in which Stable-Baselines3's loop draws
-them from PyTorch's global one (:class:`pkpo_sandbox.algorithm.policies.ActorPolicy`), so that a
-lane and a run of the same seed act alike.
+Each lane has its own generator. It is used in the same order as Stable-Baselines3's loop uses
+PyTorch's global generator (:class:`pkpo_sandbox.algorithm.policies.ActorPolicy`). So a lane takes
+the same actions as a run with the same seed.
 """
 
 import math
@@ -28,18 +28,18 @@ from pkpo_sandbox.algorithm.lanes.networks import LaneNetwork
 from pkpo_sandbox.algorithm.lanes.parameters import padded
 from pkpo_sandbox.algorithm.policies import ActorPolicy
 
-STEPS_AHEAD = 8  #: steps of the env whose random numbers are drawn in one call
+STEPS_AHEAD = 8  #: number of env steps whose random numbers are drawn in one call
 
 
 class Draws:
-    """The random numbers of one step after another, each lane's from its own generator.
+    """The random numbers of successive steps. Each lane has its own generator.
 
-    The numbers are drawn on the CPU whatever the device, so that a lane acts alike on all of them.
+    The numbers are always drawn on the CPU, so a lane takes the same actions on every device.
 
-    :param generators: one a lane
-    :param shape: of a lane's numbers of one step
+    :param generators: one per lane
+    :param shape: of a lane's numbers for one step
     :param draw: fills a tensor from a generator
-    :param ahead: steps that one call draws, where that gives the same numbers
+    :param ahead: number of steps that one call draws; must not change the numbers
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Draws:
         return self._block[:, self._next - 1]
 
     def keep(self, lanes: Sequence[int]) -> None:
-        """Go on with these lanes only."""
+        """Continue with these lanes only."""
         self.generators = [self.generators[lane] for lane in lanes]
         self._shape = (len(lanes), *self._shape[1:])
         self._block = self._block[torch.tensor(lanes, device=self._block.device)]
@@ -77,10 +77,10 @@ class Draws:
 class LaneCategorical:
     """Categorical distributions of all lanes.
 
-    :param n_actions: of the env; the outputs have more, whose probability is 0
-    :param shared: whether attempts share distributions, as where observations are discrete:
-        samples then invert the cumulative probabilities, else they are the first of exponential
-        clocks, both as in the policy of a single run
+    :param n_actions: of the env; the padding outputs beyond them have probability 0
+    :param shared: whether attempts share distributions, as with discrete observations. If so,
+        sampling inverts the cumulative probabilities; otherwise it compares exponential random
+        numbers. Both are the same as in the policy of a single run
     """
 
     def __init__(self, n_actions: int, shared: bool) -> None:
@@ -146,7 +146,7 @@ class CategoricalStep:
         return self._log_probabilities.gather(2, self.actions)
 
     def sample(self, noise: Tensor) -> None:
-        """Choose the actions, by the numbers (lanes, attempts...) of a step."""
+        """Sample the actions with the random numbers (lanes, attempts, ...) of a step."""
         rows, n_actions = self._exp.shape[1], self.policy.n_actions
         noise = noise.unflatten(1, (rows, -1))
         if self.policy.shared:
@@ -174,10 +174,10 @@ class CategoricalStep:
         return self.actions.flatten(1)
 
     def backward(self, by_log_prob: Tensor, by_entropy: Tensor | None) -> Tensor:
-        """The loss's derivative by the logits (lanes, rows, outputs).
+        """The derivative of the loss wrt the logits (lanes, rows, outputs).
 
-        :param by_log_prob: (lanes, rows, share), its derivative by each action's log-probability
-        :param by_entropy: (lanes, 1, 1), its derivative by each row's entropy
+        :param by_log_prob: (lanes, rows, share), the derivative wrt each action's log-probability
+        :param by_entropy: (lanes, 1, 1), the derivative wrt each row's entropy
         """
         # ∂ log p_a/∂logit_b = [a = b] - p_b
         result = self._probabilities * -by_log_prob.sum(-1, keepdim=True)
@@ -192,7 +192,7 @@ class CategoricalStep:
 class LaneGaussian:
     """Diagonal Gaussian distributions of all lanes.
 
-    :param space: of the actions; samples are clipped to it for the env only, as SB3 does
+    :param space: of the actions; only the env's actions are clipped to it, as in SB3
     :param log_std: (dimensions,) if it is fixed; None if it is learned
     """
 
@@ -207,7 +207,7 @@ class LaneGaussian:
     def draws(
         self, generators: Sequence[torch.Generator], attempts: int, device: torch.device
     ) -> Draws:
-        # PyTorch draws normal numbers by sixteens; what is left over begins anew in each call.
+        # PyTorch draws normal numbers in blocks of 16. Each call starts a new block.
         whole = attempts * self.dimensions % 16 == 0
         return Draws(
             generators,
@@ -231,8 +231,8 @@ class LaneGaussian:
 class GaussianStep:
     """The distributions (lanes, rows) of one step, and what was sampled from them.
 
-    Numbers of attempts are (lanes, rows, dimensions, share), so that sums over attempts run along
-    the last axis; deviations are (lanes or 1, 1, dimensions, 1).
+    Values of attempts have the shape (lanes, rows, dimensions, share), so sums over attempts run
+    along the last axis. Standard deviations have the shape (lanes or 1, 1, dimensions, 1).
     """
 
     actions: Tensor  #: (lanes, rows, dimensions, share), not clipped
@@ -263,7 +263,7 @@ class GaussianStep:
         return self.actions - self._mean
 
     def sample(self, noise: Tensor) -> None:
-        """Choose the actions, by the numbers (lanes, attempts, dimensions) of a step."""
+        """Sample the actions with the numbers (lanes, attempts, dimensions) of a step."""
         noise = noise.unflatten(1, (self._outputs.shape[1], -1)).transpose(2, 3)
         self.actions = (noise * self._std).add_(self._mean).contiguous()
 
@@ -284,12 +284,12 @@ class GaussianStep:
         return self.actions.transpose(2, 3).flatten(1, 2)
 
     def backward(self, by_log_prob: Tensor, by_entropy: Tensor | None) -> Tensor:
-        """The loss's derivative by the means (lanes, rows, outputs); see ``by_log_std``."""
+        """The derivative of the loss wrt the means (lanes, rows, outputs). Sets ``by_log_std``."""
         weights = by_log_prob[:, :, None]
         scaled = self._distance / self._std.square() * weights  # ∂ log p/∂mean, weighted
         result = torch.zeros_like(self._outputs)
         result[..., : self.policy.dimensions] = scaled.sum(-1)
-        #: the derivative by ``log_std`` (lanes, dimensions), for where that is learned
+        #: the derivative of the loss wrt ``log_std`` (lanes, dimensions), used if it is learned
         self.by_log_std = (scaled * self._distance - weights).sum(-1).sum(1)
         if by_entropy is not None:  # ∂H/∂ log_std = 1
             self.by_log_std += by_entropy[:, 0] * self._outputs.shape[1]
@@ -300,9 +300,9 @@ LanePolicy = LaneCategorical | LaneGaussian
 
 
 def lane_policy(policy: ActorPolicy, network: LaneNetwork, device: torch.device) -> LanePolicy:
-    """The distributions of lanes whose policy is like this one.
+    """The distributions of lanes with this policy.
 
-    :raises ValueError: if lanes cannot have its kind of distribution
+    :raises ValueError: if lanes do not support its kind of distribution
     """
     kind = type(policy.action_dist)
     if kind is CategoricalDistribution:
@@ -318,7 +318,7 @@ def lane_policy(policy: ActorPolicy, network: LaneNetwork, device: torch.device)
 
 
 def not_finite(outputs: Tensor) -> list[int]:
-    """The lanes in whose outputs (lanes, rows, outputs) a number is not finite."""
+    """The lanes that have an output (lanes, rows, outputs) that is not finite."""
     if math.isfinite(outputs.sum().item()):
         return []
     return (~outputs.isfinite().all(2).all(1)).nonzero().flatten().tolist()
@@ -330,7 +330,7 @@ def initial_policies(
     seeds: Sequence[int],
     policy_kwargs: dict[str, Any],
 ) -> tuple[dict[int, ActorPolicy], list[torch.Generator]]:
-    """The policy of each seed as a run makes it, and a generator a lane that goes on from there."""
+    """The policy of each seed as a run makes it, and for each lane the generator after that."""
     policies: dict[int, ActorPolicy] = {}
     states: dict[int, Tensor] = {}
     with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""What lanes have of their own, at a moment of training: settings, and the weights of attempts."""
+"""The settings and objectives of lanes, and their values at a moment of training."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -15,22 +15,24 @@ from pkpo_sandbox.algorithm.lanes.parameters import padded
 from pkpo_sandbox.algorithm.settings import SCHEDULED, check_settings, value_of
 from pkpo_sandbox.schedules import Objective, at_every_percent
 
-#: what a lane has numbers or schedules of
+#: the settings of a lane that may be numbers or schedules
 SETTINGS = ("learning_rate", "gamma", "clip_range", "ent_coef", "max_grad_norm")
 
 
 @dataclass(frozen=True)
 class Lane:
-    """What one run has of its own. A number may be a schedule of the remaining progress, 1 to 0.
+    """The part of a run that may differ between lanes.
+
+    Numbers may be schedules of the remaining progress, 1 to 0.
 
     :param seed: of the policy, its samples, the problems and the env
     :param objective: the transform of the returns, with its coefficients
     :param learning_rate: of the optimizer
     :param gamma: discount factor of the returns, in (0, 1]
-    :param clip_range: None for the plain policy gradient, else that of PPO's surrogate
+    :param clip_range: of PPO's surrogate; None selects the plain policy gradient
     :param ent_coef: weight of the mean entropy per step, added to the objective
-    :param max_grad_norm: the gradient is clipped to this norm; ``float("inf")`` for no clipping
-    :param env_kwargs: arguments of the env; all lanes have the same spaces
+    :param max_grad_norm: the gradient is clipped to this norm; ``float("inf")`` turns clipping off
+    :param env_kwargs: arguments of the env; all lanes must have the same spaces
     """
 
     seed: int
@@ -44,17 +46,17 @@ class Lane:
 
 
 class LaneSetting:
-    """One setting of all lanes, each a number or a schedule (None counts as a number)."""
+    """One setting of all lanes: a number, None or a schedule for each lane."""
 
     def __init__(self, name: str, values: Sequence[Any], device: torch.device) -> None:
         self.name, self.values, self._device = name, list(values), device
         self.is_scheduled = any(map(callable, values))
-        #: whether some lane has it at all
+        #: whether some lane has a value other than None and 0
         self.used = any(value is not None and (callable(value) or value != 0) for value in values)
         self._constant = None if self.is_scheduled or not self.used else self._tensor(self.values)
 
     def at(self, progress_remaining: float) -> list[Any]:
-        """The numbers of all lanes. A schedule that lanes share is called once."""
+        """The values of all lanes. A schedule that lanes share is called once."""
         if not self.is_scheduled:
             return self.values
         known = {id(value): value for value in self.values if callable(value)}
@@ -62,7 +64,7 @@ class LaneSetting:
         return [now.get(id(value), value) for value in self.values]
 
     def tensor(self, now: Sequence[float]) -> Tensor:
-        """What :meth:`at` gave, as (lanes,) float32."""
+        """The result of :meth:`at`, as (lanes,) float32."""
         return self._tensor(now) if self._constant is None else self._constant
 
     def _tensor(self, now: Sequence[float]) -> Tensor:
@@ -74,9 +76,9 @@ class LaneSetting:
 
 
 def lane_value(name: str, setting: Any, progress_remaining: float) -> float:
-    """A setting of a lane at this moment.
+    """The value of a lane's setting at this moment of training.
 
-    :raises ValueError: if a schedule leaves the setting's range there
+    :raises ValueError: if the value of a schedule is out of range
     """
     if name in SCHEDULED:
         return value_of(name, setting, progress_remaining)
@@ -90,9 +92,9 @@ def lane_value(name: str, setting: Any, progress_remaining: float) -> float:
 def check_lanes(
     lanes: Sequence[Lane], group_size: int, n_epochs: int, policy_kwargs: dict[str, Any]
 ) -> None:
-    """Refuse settings and coefficients that are out of range at some moment of training.
+    """Raise an error if a setting or coefficient is out of range at any moment of training.
 
-    :raises ValueError: that names the lane
+    :raises ValueError: with the number of the lane
     """
     checked: list[Objective] = []
     for number, lane in enumerate(lanes):
@@ -114,7 +116,7 @@ def check_lanes(
 
 
 class LaneObjectives:
-    """The objectives of all lanes; lanes with equal ones are weighed together where that may be."""
+    """The objectives of all lanes. Lanes with equal objectives share one call if possible."""
 
     def __init__(self, objectives: Sequence[Objective], device: torch.device) -> None:
         self.objectives = list(objectives)
@@ -130,11 +132,11 @@ class LaneObjectives:
         self._groups = [(o, lanes, torch.tensor(lanes, device=device)) for o, lanes in groups]
 
     def at(self, progress_remaining: float) -> list[dict[str, Any]]:
-        """The coefficients of each of the different objectives."""
+        """The coefficients of each distinct objective."""
         return [objective.at(progress_remaining) for objective, _, _ in self._groups]
 
     def by_lane(self, now: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """What :meth:`at` gave, by lane."""
+        """The result of :meth:`at`, for each lane."""
         result: list[dict[str, Any]] = [{}] * len(self.objectives)
         for (_, lanes, _), coefficients in zip(self._groups, now, strict=True):
             for lane in lanes:
@@ -149,9 +151,10 @@ class LaneObjectives:
     ) -> Tensor:
         """The weight of each attempt (lanes, n_groups, group_size), float32.
 
-        :param returns: of that shape, float64
-        :param now: what :meth:`at` gave
-        :param fail: told of the lanes whose transform raised; their weights are 0
+        :param returns: of the same shape, float64
+        :param now: the result of :meth:`at`
+        :param fail: called with each lane whose transform raised, and the error. The weights of
+            these lanes are 0
         """
         weights = torch.zeros(returns.shape, device=returns.device)
         for (objective, lanes, index), coefficients in zip(self._groups, now, strict=True):
@@ -178,7 +181,7 @@ class LaneObjectives:
         weights: Tensor,
         fail: Callable[[int, Exception], None],
     ) -> None:
-        """Weigh one lane after the other."""
+        """Compute the weights lane by lane."""
         for lane in lanes:
             try:
                 weights[lane] = objective.apply(returns[lane], coefficients)
@@ -192,7 +195,7 @@ class LaneObjectives:
 
 
 def equal(one: Objective, other: Objective) -> bool:
-    """Whether two objectives surely give the same weights at any time."""
+    """Whether two objectives always return the same weights. False if this is not certain."""
     return one is other or (
         one.transform is other.transform
         and one.coefficients.keys() == other.coefficients.keys()
@@ -206,10 +209,11 @@ def equal(one: Objective, other: Objective) -> bool:
 def stacked_weights(
     objective: Objective, coefficients: Mapping[str, Any], returns: Tensor
 ) -> Tensor | None:
-    """The weights of several lanes in one call; None where lanes must be weighed one by one.
+    """The weights of several lanes in one call, or None if each lane needs its own call.
 
-    The transforms of this project treat each group by itself. One's own may look at all groups of
-    an iteration together, and what refuses a lane must not refuse the others.
+    The transforms of this project treat each group separately. Your own transform may combine the
+    groups of an iteration, so it gets one lane at a time. If the call fails, the lanes are also
+    computed one by one, so an error in one lane does not affect the others.
 
     :param returns: (lanes, n_groups, group_size)
     """
@@ -217,7 +221,7 @@ def stacked_weights(
         return None
     groups = returns.flatten(0, 1)
     count = len(groups)
-    if padded(count) > count:  # by groups of zeros to whole vectors, as in parameters.py
+    if padded(count) > count:  # add groups of zeros up to whole SIMD vectors, as in parameters.py
         groups = torch.nn.functional.pad(groups, (0, 0, 0, padded(count) - count))
     try:
         weights = objective.transform(groups, **coefficients)

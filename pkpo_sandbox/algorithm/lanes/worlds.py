@@ -1,8 +1,8 @@
-"""The worlds of many lanes: each lane's problems and noise from its own streams, one call for all.
+"""The worlds of many lanes: one call plays several lanes, each with its own random streams.
 
-The physics of a world are functions of arrays with an episode a row (``pkpo_envs.ProblemEnv``), so
-the attempts of several lanes are more rows of one call, if the world says that this changes no
-number (``stackable``). Otherwise the lanes are played one after another.
+The physics of a world are functions of arrays with one row per episode (``pkpo_envs.ProblemEnv``).
+If a world is ``stackable``, more rows change no number, and one call plays the attempts of several
+lanes. Otherwise each lane has its own call.
 """
 
 import pickle
@@ -19,18 +19,18 @@ from pkpo_envs.problem_env import ProblemEnv, advance_checked, observations_of
 from pkpo_envs.problem_vector_env import ProblemVectorEnv
 from pkpo_sandbox.algorithm.streams import stream
 
-ITERATIONS_AHEAD = 64  #: iterations whose problems are drawn in one call
+ITERATIONS_AHEAD = 64  #: number of iterations whose problems are drawn in one call
 
-LARGEST_TABLE = 65_536  #: problems whose first observations are kept
+LARGEST_TABLE = 65_536  #: first observations are stored for at most so many problems
 
 
 class LaneRandom:
-    """The generators of several lanes, as one for the physics of a stacked world.
+    """The generators of several lanes, used as one generator by a stacked world.
 
-    A call must ask for one number, or row of numbers, for each episode by ``size``; each lane's
+    The ``size`` of a call must ask for one number, or one row of numbers, per episode. Each lane's
     part then comes from its own generator, as if the lane were alone.
 
-    :param generators: one a lane
+    :param generators: one per lane
     """
 
     def __init__(self, generators: Sequence[np.random.Generator]) -> None:
@@ -60,9 +60,9 @@ class LaneRandom:
 class World:
     """One world and the lanes that play in it, as rows of one call.
 
-    :param world: of a kind that :func:`check_world` lets pass
-    :param lanes: their numbers
-    :param seeds: one a lane
+    :param world: of a kind that :func:`check_world` accepts
+    :param lanes: the numbers of the lanes
+    :param seeds: one per lane
     """
 
     def __init__(self, world: ProblemEnv, lanes: Sequence[int], seeds: Sequence[int]) -> None:
@@ -75,7 +75,7 @@ class World:
 
     @property
     def shared_start(self) -> bool:
-        """Whether the attempts of a group surely begin with the same observation."""
+        """Whether the attempts of a group always start with the same observation."""
         return self._table is not None
 
     def draw_problems(self, iteration: int, n_groups: int) -> NDArray[np.int64]:
@@ -90,11 +90,11 @@ class World:
         return self._block[:, ahead]
 
     def start(self, problems: NDArray[np.int64], group_size: int) -> NDArray[Any]:
-        """Begin an attempt in every row. -> first observations.
+        """Start an attempt in every row. -> first observations.
 
         :param problems: (lanes, n_groups)
-        :return: (lanes, n_groups, ...) if the attempts of a group begin alike, else
-            (lanes, n_groups * group_size, ...)
+        :return: (lanes, n_groups, ...) if the attempts of a group have the same first observation,
+            else (lanes, n_groups * group_size, ...)
         """
         of_attempts = problems.repeat(group_size, axis=1).ravel()
         if self._table is None:
@@ -116,12 +116,12 @@ class World:
         return rewards.reshape(shape), ended.reshape(shape)
 
     def observe(self) -> NDArray[Any]:
-        """Observations (lanes, attempts, ...) of the states."""
+        """The observations (lanes, attempts, ...) of the current states."""
         observations = observations_of(self.world, self.state)
         return observations.reshape(len(self.lanes), -1, *observations.shape[1:])
 
     def keep(self, numbers: dict[int, int]) -> None:
-        """Go on with the lanes that are keys here, under the numbers that they map to."""
+        """Continue with these lanes only. ``numbers`` maps old lane numbers to new ones."""
         rows = [row for row, lane in enumerate(self.lanes) if lane in numbers]
         self.lanes = [numbers[self.lanes[row]] for row in rows]
         self._random = [self._random[row] for row in rows]
@@ -138,10 +138,10 @@ class World:
 
 
 class LaneWorlds:
-    """The worlds of all lanes, played in step.
+    """The worlds of all lanes. All take each step at the same time.
 
-    :param kwargs: the env's arguments, one dict a lane
-    :raises ValueError: if lanes cannot play this env, or the arguments give different spaces
+    :param kwargs: the env's arguments, one dict per lane
+    :raises ValueError: if lanes do not support this env, or the arguments lead to different spaces
     """
 
     def __init__(
@@ -181,25 +181,25 @@ class LaneWorlds:
 
     @property
     def one_step(self) -> bool:
-        """Whether the episodes surely have one step."""
+        """Whether episodes always have one step."""
         return type(self.worlds[0].world).advance is ProblemEnv.advance
 
     @property
     def first_rows(self) -> int:
-        """How many first observations a lane has: 1, one a group, or one an attempt."""
+        """The number of first observations of a lane: 1, one per group, or one per attempt."""
         if not all(world.shared_start for world in self.worlds):
             return self.attempts
         one = all(world.world.n_problems == 1 for world in self.worlds)
         return 1 if one else self.n_groups
 
     def start(self, iteration: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        """Begin an iteration. -> problems (lanes, n_groups), observations (lanes, rows, ...)."""
+        """Start an iteration. -> problems (lanes, n_groups), observations (lanes, rows, ...)."""
         problems, observations = [], []
         rows = self.first_rows
         for world in self.worlds:
             drawn = world.draw_problems(iteration, self.n_groups)
             first = world.start(drawn, self.group_size)
-            if first.shape[1] > rows:  # the groups of a world of one problem all begin alike
+            if first.shape[1] > rows:  # with one problem, all groups start the same
                 first = first[:, :rows]
             elif first.shape[1] < rows:
                 first = first.repeat(self.group_size, axis=1)
@@ -208,7 +208,7 @@ class LaneWorlds:
         return self._join(problems), self._join(observations)
 
     def step(self, actions: NDArray[Any]) -> tuple[NDArray[np.float64], bool]:
-        """Take a step in all attempts. -> rewards (lanes, attempts), whether all have ended.
+        """Take a step in all attempts. -> rewards (lanes, attempts), and whether all have ended.
 
         :param actions: (lanes, attempts, ...)
         :raises UnevenEpisodesError: if some attempts have ended and others have not
@@ -228,7 +228,7 @@ class LaneWorlds:
                 played.append((nothing, np.ones(taken.shape[:2], dtype=np.bool_)))
         rewards = self._join([rewards for rewards, _ in played])
         ended = self._join([ended for _, ended in played])
-        if failed and len(failed) < self.n_lanes:  # they end with the others
+        if failed and len(failed) < self.n_lanes:  # failed lanes end together with the others
             working = np.delete(np.arange(self.n_lanes), failed)
             ended[failed] = ended[working].all()
         over = bool(ended.all())
@@ -253,7 +253,7 @@ class LaneWorlds:
         return self._join(parts)
 
     def keep(self, lanes: Sequence[int]) -> None:
-        """Go on with these lanes only, numbered anew in this order."""
+        """Continue with these lanes only. They get new numbers, in this order."""
         numbers = {lane: number for number, lane in enumerate(lanes)}
         for world in self.worlds:
             world.keep(numbers)
@@ -271,13 +271,13 @@ class LaneWorlds:
 
 
 class UnevenEpisodesError(ValueError):
-    """The episodes of an env have different lengths, so that lanes do not fit it."""
+    """The episodes of an env have different lengths, which lanes do not support."""
 
 
 def make_world(env_id: str, kwargs: dict[str, Any], attempts: int) -> ProblemEnv:
-    """One world of a native vector env of problems.
+    """Make one world of a ``ProblemVectorEnv``.
 
-    :raises ValueError: if the env is not of that kind, with the reason
+    :raises ValueError: if lanes do not support the env, with the reason
     """
     venv = make_columns(env_id, attempts, kwargs, vectorization="native")
     check_world(venv)
@@ -306,12 +306,12 @@ def check_world(venv: Any) -> None:
 
 
 def is_stackable(world: ProblemEnv) -> bool:
-    """Whether the class itself, not one that it inherits from, says that it is."""
+    """Whether the world's own class sets ``stackable`` to True. Base classes do not count."""
     return bool(vars(type(world)).get("stackable", False))
 
 
 def first_observations(world: ProblemEnv) -> tuple[NDArray[Any], NDArray[Any]] | None:
-    """First states and observations of all problems; None if they are random, or too many."""
+    """First states and observations of all problems. None if they are random or too many."""
     if world.n_problems > LARGEST_TABLE:
         return None
     generator = np.random.default_rng(0)
@@ -322,8 +322,8 @@ def first_observations(world: ProblemEnv) -> tuple[NDArray[Any], NDArray[Any]] |
 
 
 def key_of(kwargs: Mapping[str, Any]) -> Any:
-    """Equal for arguments that are surely equal."""
+    """A key for grouping lanes: the same key means equal arguments."""
     try:
         return pickle.dumps(sorted(kwargs.items()))
-    except Exception:  # what cannot be pickled is like nothing else
+    except Exception:  # arguments that cannot be pickled are not equal to any others
         return object()
