@@ -1,7 +1,7 @@
-"""A trained policy from a run's folder, without running what a stranger wrote into it.
+"""Loads a trained policy from a run's folder without running foreign code.
 
-Stable-Baselines3's ``PKPO.load("model.zip")`` unpickles, and unpickling runs code: use it on files
-of your own only. :func:`load_model` builds the algorithm from ``config.yaml`` and reads nothing but
+Stable-Baselines3's ``PKPO.load("model.zip")`` unpickles, and unpickling can run any code. Use it
+only on your own files. :func:`load_model` builds the algorithm from ``config.yaml`` and reads only
 tensors from ``model.zip``.
 """
 
@@ -27,21 +27,22 @@ def load_model(
 ) -> "GroupPolicyGradient":
     """The algorithm of a finished run, with its trained policy and the env of its config.
 
-    Its counters start anew: ``learn`` is another training, which begins with the run's first
-    problems. To go on where a training stopped, save and load the model as SB3 does.
+    Its counters start at zero: ``learn`` starts a new training, with the run's first problems. To
+    continue a training, save and load the model with SB3's methods.
 
-    :param folder: of the run
-    :param trusted: whether the config may name functions, classes and env modules other than this
-        package's, which are then imported and called
-    :param device: to load it to, whatever it was trained on
-    :raises ValueError: if a file is missing or damaged, or the config names what it may not
+    :param folder: the run's folder
+    :param trusted: whether the config may name functions, classes and env modules from outside this
+        package; they are then imported and called
+    :param device: the device to load to; the training may have used another one
+    :raises ValueError: if a file is missing or damaged, or the config names code that is not
+        allowed
     """
     folder = Path(folder)
     config = read_config(folder / "config.yaml", trusted)
     config.algorithm.device = device
     try:
         model = build(config)
-    except Exception as error:  # envs and libraries raise many kinds
+    except Exception as error:  # envs and libraries raise errors of many types
         reason = " ".join(str(error).split())
         raise ValueError(
             f"{folder / 'config.yaml'} describes no run ({type(error).__name__}: {reason}): it was "
@@ -52,7 +53,7 @@ def load_model(
         tensors = read_tensors(path)
         model.policy.load_state_dict(tensors["policy"])
         model.policy.optimizer.load_state_dict(tensors["policy.optimizer"])
-    except Exception as error:  # zipfile, torch and pickle raise many kinds
+    except Exception as error:  # zipfile, torch and pickle raise errors of many types
         reason = " ".join(str(error).split())
         raise ValueError(
             f"{path} is missing, damaged or of another config ({type(error).__name__}: {reason}): "
@@ -62,9 +63,9 @@ def load_model(
 
 
 def read_config(path: Path, trusted: bool = False) -> TrainConfig:
-    """A run's config; nothing in it is resolved before it has been checked.
+    """A run's config. It is checked before anything in it is resolved.
 
-    :raises ValueError: if the file is missing or damaged, or names what it may not
+    :raises ValueError: if the file is missing or damaged, or names code that is not allowed
     """
     try:
         loaded = OmegaConf.load(path)
@@ -79,7 +80,7 @@ def read_config(path: Path, trusted: bool = False) -> TrainConfig:
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
-    """The state of the policy and of its optimizer in an SB3 file, and nothing that is pickled."""
+    """The states of the policy and its optimizer in an SB3 file, without unpickling objects."""
     import torch
 
     with zipfile.ZipFile(path) as archive:
@@ -91,9 +92,10 @@ def read_tensors(path: Path) -> dict[str, Any]:
 
 
 def refuse_foreign(config: Any, path: Path) -> None:
-    """Raise a ValueError for a config, in plain containers, that names code not of this package.
+    """Raise a ValueError if a config, in plain containers, names code outside this package.
 
-    An interpolation is code too: its resolver may be anything. Runs are written without any.
+    An interpolation counts as code, because its resolver may be any function. The configs of runs
+    are stored without interpolations.
     """
     from pkpo_sandbox import schedules, transforms
 
@@ -119,7 +121,7 @@ def refuse_foreign(config: Any, path: Path) -> None:
 
 
 def texts(value: Any, key: str = "") -> list[tuple[str, str]]:
-    """Every value in nested containers, as text, with the key that it stands under; and keys."""
+    """Every value in nested containers as text, with its key; and every key, with key ""."""
     if isinstance(value, dict):
         inner = [pair for name, entry in value.items() for pair in texts(entry, str(name))]
         return [("", str(name)) for name in value] + inner

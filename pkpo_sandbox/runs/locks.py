@@ -1,4 +1,4 @@
-"""No two processes do the same run at once."""
+"""Locks, so that two processes never do the same run at the same time."""
 
 import os
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def taken(folder: Path) -> Iterator[None]:
-    """Hold a run's folder. Waits while another process does the same run.
+    """Lock a run's folder. Waits while another process does the same run.
 
-    The operating system releases the lock when the process ends, however it ends. Where no lock
-    can be had, a message says so and the run is done without one.
+    The operating system releases the lock when the process ends, even after a crash. If the folder
+    cannot be locked, a message is printed and the run is done without a lock.
     """
     if not is_main_process():
         yield
@@ -33,13 +33,13 @@ def taken(folder: Path) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):
-            if (folder / "summary.json").exists():  # whoever waits will find the run finished
+            if (folder / "summary.json").exists():  # a waiting process will find the finished run
                 Path(lock.lock_file).unlink(missing_ok=True)
             lock.release()
 
 
 def acquire(lock: "BaseFileLock", folder: Path) -> None:
-    """Acquire a lock, and say so if that has to wait.
+    """Acquire a lock. Prints a message if it has to wait.
 
     :raises OSError: if the folder cannot be written to, or its file system has no locks
     """
@@ -53,5 +53,5 @@ def acquire(lock: "BaseFileLock", folder: Path) -> None:
 
 
 def is_main_process() -> bool:
-    """Whether this is the first, or the only, process of a job."""
+    """Whether this is the first or only process of a job."""
     return os.environ.get("RANK", "0") == "0"

@@ -1,11 +1,11 @@
-"""Where a run's numbers go: outputs for Stable-Baselines3's logger, and its monitor file.
+"""The log outputs of a run, for Stable-Baselines3's logger.
 
-``csv`` is ``progress.csv``, from which runs are read. ``tensorboard`` also gets the
-hyperparameters, so that runs compare in its HParams tab. ``wandb`` is Weights & Biases. ``stdout``,
-``log`` and ``json`` are SB3's. ``monitor`` is the ``monitor.csv`` that SB3's plots read.
+``csv`` writes ``progress.csv``, from which runs are read. ``tensorboard`` also gets the
+hyperparameters, so its HParams tab can compare runs. ``wandb`` is Weights & Biases. ``stdout``,
+``log`` and ``json`` are SB3's. ``monitor`` writes the ``monitor.csv`` that SB3's plots read.
 
-A callback may log any value under any name. A value that an output has no place for is written as
-text, and does not end the run.
+A callback may log any value under any name. If an output does not support a value, it writes the
+value as text, and the run continues.
 """
 
 import csv
@@ -37,21 +37,21 @@ from pkpo_sandbox.runs.console import say
 from pkpo_sandbox.runs.folder import CHECKPOINT, write_atomically
 from pkpo_sandbox.runs.values import number, plain, printable
 
-CLOCK = ("time/fps", "time/time_elapsed")  # not the same in two runs of one config and seed
-METRIC = "rollout/ep_rew_mean"  # every run logs it; the HParams tab shows the others beside it
-MEDIA = (Figure, Image, Video, HParam)  # of SB3; only TensorBoard has a place for them
+CLOCK = ("time/fps", "time/time_elapsed")  # differ between two runs of the same config and seed
+METRIC = "rollout/ep_rew_mean"  # every run logs it; the HParams tab shows the other metrics too
+MEDIA = (Figure, Image, Video, HParam)  # SB3's types that only TensorBoard supports
 
 Values = dict[str, Any]
-Excluded = dict[str, tuple[str, ...]]  # by name, the outputs that a value is not for
+Excluded = dict[str, tuple[str, ...]]  # for each name, the outputs that must not write the value
 
 
 class ProgressWriter(KVWriter):
-    """``progress.csv``: one row for each dump, columns in alphabetical order, no clock times.
+    """``progress.csv``: one row per dump, columns in alphabetical order, no clock times.
 
     Two runs of the same config and seed write the same bytes. (SB3's own writer orders columns by
-    Python's hashes, which differ from process to process.)
+    Python's hashes, which differ between processes.)
 
-    :param path: of the file, which is begun anew
+    :param path: of the file, which is overwritten
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,7 +59,7 @@ class ProgressWriter(KVWriter):
         self.replace("")
 
     def replace(self, text: str) -> None:
-        """Begin with these rows, as :meth:`text` gave them."""
+        """Replace the content of the file by these rows, from :meth:`text`."""
         write_atomically(self.path, text)
         self._columns = next(csv.reader(io.StringIO(text, newline="")), [])
 
@@ -86,13 +86,13 @@ class ProgressWriter(KVWriter):
         return [row.get(name, "") for name in self._columns]
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Does nothing: no file stays open."""
 
 
 class TextLog(HumanOutputFormat):
-    """SB3's tables of text, for any value.
+    """SB3's tables of text, extended to values of any type.
 
-    :param path: of the file, which is begun anew; None for stdout
+    :param path: of the file, which is overwritten; None for stdout
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -107,15 +107,15 @@ class TextLog(HumanOutputFormat):
         ready = {name: v if isinstance(v, kept) else printable(v) for name, v in logged.items()}
         try:
             super().write(ready, dict.fromkeys(ready), step)  # type: ignore[arg-type]
-        except ValueError:  # two names that are the same in their first 36 characters
+        except ValueError:  # two names have the same first 36 characters
             self.max_length = max(self.max_length, 3 + max(map(len, ready)))
             super().write(ready, dict.fromkeys(ready), step)  # type: ignore[arg-type]
 
 
 class JSONLog(JSONOutputFormat):
-    """SB3's ``progress.json``, for any value.
+    """SB3's ``progress.json``, extended to values of any type.
 
-    :param path: of the file, which is begun anew
+    :param path: of the file, which is overwritten
     """
 
     def __init__(self, path: Path) -> None:
@@ -132,14 +132,14 @@ class JSONLog(JSONOutputFormat):
 
 
 class TensorBoardLog(TensorBoardOutputFormat):
-    """SB3's output to TensorBoard, for any value.
+    """SB3's output to TensorBoard, extended to values of any type.
 
     :param folder: of the event file
     """
 
     def __init__(self, folder: str) -> None:
         super().__init__(folder)
-        self._refused: set[str] = set()  # names that have been told of
+        self._refused: set[str] = set()  # names whose error has been printed
 
     def write(self, key_values: Values, key_excluded: Excluded, step: int = 0) -> None:
         ready: Values = {}
@@ -155,21 +155,21 @@ class TensorBoardLog(TensorBoardOutputFormat):
             super().write({name: value}, {name: ()}, step)
         except OSError:  # such as a full disk
             raise
-        except Exception as error:  # for an image without pixels, for one
+        except Exception as error:  # for example an image without pixels
             if name not in self._refused:
                 say(f"TensorBoard does not take {name} ({one_line(error)})", error=True)
             self._refused.add(name)
 
 
 class WandbWriter(KVWriter):
-    """Logs to Weights & Biases; its environment variables (WANDB_PROJECT, WANDB_MODE...) hold.
+    """Logs to Weights & Biases. Its environment variables (WANDB_PROJECT, WANDB_MODE...) apply.
 
-    :param folder: of the run, whose name is the run's there
+    :param folder: of the run; its name is the run's name at Weights & Biases
     :param config: the run's hyperparameters
-    :raises ImportError: without the package
+    :raises ImportError: if the package wandb is not installed
     """
 
-    run_id: str | None = None  #: of the run there; a run that goes on takes up the same one
+    run_id: str | None = None  #: the id at Weights & Biases; a resumed run keeps it
 
     def __init__(self, folder: Path, config: dict[str, Any]) -> None:
         try:
@@ -184,7 +184,7 @@ class WandbWriter(KVWriter):
         self.run: Any = None
 
     def write(self, key_values: Values, key_excluded: Excluded, step: int = 0) -> None:
-        if self.run is None:  # not before: a run may be found to go on
+        if self.run is None:  # not earlier: a resumed run gets its id after __init__
             self.run = self._init(id=self.run_id, resume="allow")
             self.run_id = self.run.id
         ready: Values = {}
@@ -199,16 +199,16 @@ class WandbWriter(KVWriter):
 
 
 def make_logger(folder: Path, formats: Sequence[str], config: dict[str, Any]) -> Logger:
-    """The logger of a run, which begins its files anew.
+    """The logger of a run. It overwrites the log files.
 
     :param folder: of the run
-    :param formats: of csv, tensorboard, wandb, stdout, log, json; monitor is a callback
+    :param formats: any of csv, tensorboard, wandb, stdout, log, json; monitor is a callback
     :param config: the run's hyperparameters
-    :raises ValueError: for a format that does not exist
-    :raises ImportError: for one that needs an extra
+    :raises ValueError: for an unknown format
+    :raises ImportError: for a format whose extra is not installed
     """
     if "tensorboard" in formats and not (folder / CHECKPOINT).exists():
-        for path in folder.glob("events.out.tfevents.*"):  # of a try that was stopped
+        for path in folder.glob("events.out.tfevents.*"):  # of an earlier try that was stopped
             path.unlink()
     makers: dict[str, Any] = {
         "csv": lambda: ProgressWriter(folder / "progress.csv"),
@@ -230,7 +230,7 @@ def make_logger(folder: Path, formats: Sequence[str], config: dict[str, Any]) ->
 
 
 def rows_so_far(logger: Logger) -> dict[str, str]:
-    """What a logger's files hold, by their names, for a checkpoint to keep."""
+    """The contents of a logger's files by name, for a checkpoint."""
     rows = {}
     for output in logger.output_formats:
         if isinstance(output, ProgressWriter):
@@ -244,10 +244,10 @@ def rows_so_far(logger: Logger) -> dict[str, str]:
 
 
 def rewind(logger: Logger, rows: dict[str, str], num_timesteps: int) -> None:
-    """Bring a new logger's files to where they were when a checkpoint was written.
+    """Restore a new logger's files to their state at a checkpoint.
 
-    :param rows: as from :func:`rows_so_far`
-    :param num_timesteps: then; TensorBoard drops what was logged after them
+    :param rows: from :func:`rows_so_far`
+    :param num_timesteps: at the checkpoint; TensorBoard drops what was logged later
     """
     for output in logger.output_formats:
         if isinstance(output, ProgressWriter):
@@ -266,7 +266,7 @@ def rewind(logger: Logger, rows: dict[str, str], num_timesteps: int) -> None:
 def hyperparameters(config: dict[str, Any], prefix: str = "") -> dict[str, bool | str | float]:
     """A nested config as flat names and values: {"objective.k": 4, ...}.
 
-    Numbers that are not finite are text: TensorBoard's HParams tab cannot show them.
+    Infinite numbers and NaN become text, because TensorBoard's HParams tab cannot show them.
     """
     flat: dict[str, bool | str | float] = {}
     for key, value in config.items():
@@ -280,7 +280,7 @@ def hyperparameters(config: dict[str, Any], prefix: str = "") -> dict[str, bool 
 
 
 def meant_for(outputs: Sequence[str], values: Values, excluded: Excluded) -> Values:
-    """What was logged without excluding these outputs, by its name as text."""
+    """The logged values that do not exclude any of these outputs, with their names as text."""
     return {
         printable(name): value
         for name, value in values.items()
@@ -289,7 +289,7 @@ def meant_for(outputs: Sequence[str], values: Values, excluded: Excluded) -> Val
 
 
 def has_place(value: Any) -> bool:
-    """Whether TensorBoard takes a value as it is: a number, or numbers for a histogram."""
+    """Whether TensorBoard supports a value: a number, or an array of numbers for a histogram."""
     if isinstance(value, torch.Tensor):
         real = not (value.is_complex() or value.is_sparse or value.is_meta)
         return real and value.numel() > 0 and bool(value.isfinite().all())
@@ -308,5 +308,5 @@ def csv_line(entries: Sequence[str]) -> str:
 
 
 def write_utf8(file: Any) -> None:
-    """Make a text file that SB3 opened UTF-8, whatever the locale is."""
+    """Set the encoding of a text file that SB3 opened to UTF-8, in every locale."""
     file.reconfigure(encoding="utf-8", errors="backslashreplace")

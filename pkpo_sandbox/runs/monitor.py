@@ -1,4 +1,4 @@
-"""``monitor.csv``, which Stable-Baselines3's plots read: a row for each attempt of a run."""
+"""``monitor.csv`` for Stable-Baselines3's plots: one row per attempt of a run."""
 
 import json
 import os
@@ -13,11 +13,11 @@ from pkpo_sandbox.runs.console import say
 
 
 class MonitorFile(BaseCallback):
-    """``monitor.csv``: a row for each attempt, in the format of SB3's ``Monitor``.
+    """Writes ``monitor.csv``: one row per attempt, in the format of SB3's ``Monitor``.
 
-    ``stable_baselines3.common.results_plotter`` and the plots of rl-zoo3 read it. Columns: ``r``,
-    the sum of the attempt's rewards, ``l``, its steps, and ``t``, seconds since the run began. What
-    idle columns play is not in it. The rows of an iteration are written when it ends.
+    ``stable_baselines3.common.results_plotter`` and the plots of rl-zoo3 read it. Columns: ``r`` is
+    the sum of the attempt's rewards, ``l`` its number of steps, and ``t`` the seconds since the run
+    started. Episodes of idle columns are left out. The rows of an iteration are written at its end.
 
     :param folder: of the run
     :param env_id: for the first line of the file
@@ -26,12 +26,12 @@ class MonitorFile(BaseCallback):
     def __init__(self, folder: Path, env_id: str) -> None:
         super().__init__()
         self.path, self.env_id = folder / "monitor.csv", env_id
-        self.t_start = time.time()  #: seconds since the epoch; a checkpoint keeps it
-        self.size = 0  #: bytes of the file up to the last iteration; a checkpoint keeps it
-        self.rows: list[str] = []  #: of the iteration that is played
+        self.t_start = time.time()  #: seconds since the epoch; saved in checkpoints
+        self.size = 0  #: size in bytes after the last iteration; saved in checkpoints
+        self.rows: list[str] = []  #: rows of the current iteration
 
     def _on_rollout_start(self) -> None:
-        """Begin the file, or drop what was played after the checkpoint of a run that goes on."""
+        """Start the file. In a resumed run, drop the rows written after the checkpoint."""
         size = self.path.stat().st_size if self.path.exists() else 0
         if size < self.size:
             say(f"{self.path} has lost rows since the checkpoint: it begins anew", error=True)
@@ -55,7 +55,7 @@ class MonitorFile(BaseCallback):
         self.rows.clear()
 
     def _on_training_end(self) -> None:
-        self._on_rollout_end()  # of an iteration that a callback broke off
+        self._on_rollout_end()  # writes the rows of an iteration that a callback stopped
 
     def _append(self, lines: str, mode: str) -> None:
         with self.path.open(mode, encoding="utf-8", newline="") as file:

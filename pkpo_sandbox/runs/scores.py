@@ -1,4 +1,4 @@
-"""``scores.csv``: the score of each run of a sweep or a search, the best first."""
+"""``scores.csv``: the scores of the runs of a sweep or a search, best first."""
 
 import csv
 import io
@@ -11,17 +11,17 @@ from pkpo_sandbox.runs.folder import write_atomically
 from pkpo_sandbox.runs.locks import taken
 from pkpo_sandbox.runs.values import text
 
-BEST = 5  #: scores that are printed
+BEST = 5  #: how many scores are printed
 RESULT = ("metric", "score", "folder")  #: the last columns; the others are settings
 
 
 def write_scores(sweep: Path, entries: Sequence[dict[str, Any]]) -> None:
-    """Add scores to the sweep's ``scores.csv``, and print the best of them.
+    """Add scores to the sweep's ``scores.csv``, and print the best ones.
 
     :param sweep: the folder of the runs
-    :param entries: of the journal; a run that has a row already gets a new one
-    :raises ValueError: if the file is there and is damaged
-    :raises OSError: if it cannot be written
+    :param entries: the journal's entries with a score. If a run already has a row, it is replaced
+    :raises ValueError: if the existing file is damaged
+    :raises OSError: if the file cannot be written
     """
     if not entries:
         return
@@ -43,9 +43,9 @@ def write_scores(sweep: Path, entries: Sequence[dict[str, Any]]) -> None:
 
 
 def read_scores(path: Path) -> list[dict[str, str]]:
-    """The rows of a ``scores.csv``, none if there is no file.
+    """The rows of a ``scores.csv``. Empty if there is no file.
 
-    :raises ValueError: if it is damaged
+    :raises ValueError: if the file is damaged
     """
     if not path.exists():
         return []
@@ -61,7 +61,7 @@ def read_scores(path: Path) -> list[dict[str, str]]:
 
 
 def row(entry: dict[str, Any]) -> dict[str, str]:
-    """A row of the file: what the job's overrides set, and its result."""
+    """A row of the file: the job's overrides and its result."""
     settings = dict(override.lstrip("+").partition("=")[::2] for override in entry["overrides"])
     for key in ("score", "name"):
         settings.pop(key, None)
