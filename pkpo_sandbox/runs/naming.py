@@ -1,4 +1,4 @@
-"""The name of a run, and the runs of a sweep."""
+"""The names of runs, and the runs of a sweep."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,10 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 from pkpo_sandbox.runs.config import NOT_IN_HASH, TrainConfig, resolved, store_schema
 from pkpo_sandbox.runs.layers import settled
 
-LONGEST = 120  #: bytes of a run's name; file systems take 143 to 255, and report files add to it
+LONGEST = 120  #: bytes of a run's name; file systems allow 143 to 255, and report names are longer
 
-#: Keys that configs have got since runs are named. At these values the hash leaves them out, as do
-#: comparisons with older runs: what they do is what was done before.
+#: Keys that were added to configs later. The values here are the behaviour of older runs. Hashes
+#: and comparisons leave out a key with such a value, so that older runs keep their names.
 LATER: dict[str, Any] = {"env.wrappers": []}
 LATER_KWARGS: dict[str, dict[str, Any]] = {  # by env.id
     "pkpo_envs:pkpo/ProblemSet-v0": {"n_problems": 128, "n_answers": 128, "hard_fraction": 0.75}
@@ -22,23 +22,23 @@ LATER_KWARGS: dict[str, dict[str, Any]] = {  # by env.id
 
 
 def register() -> None:
-    """Give Hydra what the config tree of ``pkpo-train`` needs: its schema, and ``run_id``."""
+    """Register with Hydra what the config tree of ``pkpo-train`` needs: schema and ``run_id``."""
     store_schema("schema", TrainConfig, ("env.kwargs", "algorithm.policy_kwargs", "callbacks"))
     OmegaConf.register_new_resolver("run_id", run_id, replace=True)
 
 
 def run_id(*, _root_: DictConfig) -> str:
-    """Name a run by what it does: ``pkpo-k=4-seed=0-1a2b3c4d5e``, ending in its config's hash.
+    """Name a run by its objective, seed and config hash: ``pkpo-k=4-seed=0-1a2b3c4d5e``.
 
-    A name has at most 120 bytes: of more coefficients than fit the last are left out, and the hash
-    tells them apart.
+    A name has at most 120 bytes. If the coefficients do not fit, the last ones are left out; the
+    hash still distinguishes the runs.
     """
     hydra = _root_.get("hydra")
     return run_name(resolved(_root_ if hydra is None else settled(_root_, hydra)))
 
 
 def run_name(config: Mapping[str, Any]) -> str:
-    """The name of the run that has this config, in plain containers."""
+    """The name of the run with this config, which is in plain containers."""
     from pkpo_sandbox.runs.folder import config_hash
 
     objective = config["objective"]
@@ -56,11 +56,11 @@ def run_name(config: Mapping[str, Any]) -> str:
 
 
 def compared(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What tells runs apart: the config, but for what changes no result.
+    """The part of a config that distinguishes runs.
 
     :param config: in plain containers
-    :return: the config without :data:`NOT_IN_HASH`, and without later keys at the values that held
-        before there was a key
+    :return: the config without the keys in :data:`NOT_IN_HASH`, which change no result, and without
+        the keys in :data:`LATER` and :data:`LATER_KWARGS` that have the values listed there
     """
     kept = {key: value for key, value in config.items() if key not in NOT_IN_HASH}
     for path, value in LATER.items():
@@ -73,7 +73,7 @@ def compared(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored config with the keys that came after it, at the values that then held."""
+    """A stored config, with later keys added at the values that applied when it was stored."""
     full = dict(config)
     env = full.get("env")
     if not isinstance(env, Mapping):
@@ -91,7 +91,7 @@ def completed(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without(config: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
-    """A config without the entry at a path, if it has this value."""
+    """A config without the entry at a path, if that entry has this value."""
     kept = dict(config)
     name, *rest = path
     if name not in kept:
@@ -104,7 +104,7 @@ def without(config: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[
 
 
 def short(value: Any) -> str:
-    """A coefficient in the name of a run: 4, or step-8-1-0.5 for a schedule; else nothing."""
+    """A coefficient in a run's name: 4 for a number, step-8-1-0.5 for a schedule, else ""."""
     if isinstance(value, dict) and "_target_" in value:
         kind = str(value["_target_"]).rpartition(".")[2].lower()
         return "-".join([kind, *filter(None, map(short, value.values()))])
@@ -112,13 +112,13 @@ def short(value: Any) -> str:
 
 
 def combinations(overrides: Sequence[str]) -> list[list[str]]:
-    """The jobs of a grid: ``["k=1,2", "seed=0"]`` is [k=1, seed=0] and [k=2, seed=0]."""
+    """The jobs of a grid: ``["k=1,2", "seed=0"]`` becomes [k=1, seed=0] and [k=2, seed=0]."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     hydra = GlobalHydra.instance()
-    loader = hydra.config_loader() if hydra.is_initialized() else None  # finds what glob(*) means
+    loader = hydra.config_loader() if hydra.is_initialized() else None  # resolves glob(*)
     parsed = OverridesParser.create(loader).parse_overrides(list(overrides))
     return BasicSweeper.split_arguments(parsed, None)[0]
 
@@ -126,11 +126,11 @@ def combinations(overrides: Sequence[str]) -> list[list[str]]:
 def sweep_jobs(
     experiment: str, app: str = "train", overrides: Sequence[str] = ()
 ) -> tuple[str, list[list[str]]]:
-    """The jobs of an experiment's sweep, and the folder in ``runs`` that they share.
+    """The jobs of an experiment's sweep, and their common folder in ``runs``.
 
     :param experiment: its name in ``conf/experiment/``
     :param app: name of the primary config
-    :param overrides: what else was on the command line: ``["seed=range(4)"]``
+    :param overrides: further overrides of the command line: ``["seed=range(4)"]``
     :return: the config's ``name``, and the overrides of each job
     """
     from hydra import initialize_config_module
@@ -146,9 +146,9 @@ def sweep_jobs(
 def sweep_folders(
     experiment: str, overrides: Sequence[str] = (), app: str = "train"
 ) -> Iterator[Path]:
-    """Where in ``runs`` an experiment's runs lie, in the order of its sweep, finished or not.
+    """The folders of an experiment's runs, relative to ``runs``, in the order of its sweep.
 
-    The parameters are those of :func:`sweep_jobs`.
+    Unfinished runs are included. The parameters are those of :func:`sweep_jobs`.
     """
     _, jobs = sweep_jobs(experiment, app, overrides)
     for config in composed_jobs(app, jobs):
@@ -157,7 +157,7 @@ def sweep_folders(
 
 @cache
 def composed(app: str, overrides: tuple[str, ...]) -> DictConfig:
-    """What ``hydra.compose`` gives, Hydra's own config included. It must not be changed."""
+    """The result of ``hydra.compose``, with Hydra's own config. It is cached: do not change it."""
     from hydra import compose, initialize_config_module
 
     with initialize_config_module("pkpo_sandbox.conf", version_base="1.3"):
@@ -165,9 +165,9 @@ def composed(app: str, overrides: tuple[str, ...]) -> DictConfig:
 
 
 def composed_jobs(app: str, jobs: Sequence[Sequence[str]]) -> Iterator[DictConfig]:
-    """The config of each job, as ``hydra.compose`` gives it.
+    """The config of each job, as ``hydra.compose`` returns it.
 
-    Composing takes a tenth of a second, so it is done once for all jobs that differ in values only.
+    Composing takes 0.1 seconds. So jobs that differ only in values share one composition.
 
     :param app: name of the primary config
     :param jobs: the overrides of each job
@@ -177,13 +177,13 @@ def composed_jobs(app: str, jobs: Sequence[Sequence[str]]) -> Iterator[DictConfi
     for job in jobs:
         parsed = OverridesParser.create().parse_overrides(list(job))
         own = any(one.key_or_group.endswith("._target_") for one in parsed)
-        # Which values count beside a function of one's own is for settled() to find out.
+        # With the user's own function settled() decides which values apply, so nothing is shared.
         values = [] if own else [one for one in parsed if sets_a_value(one)]
         others = tuple(str(one.input_line) for one in parsed if one not in values)
         config = composed(app, others)
         keys = [str(key) for key in config]
         if not own:
-            keys.remove("hydra")  # only for that does run_id look into it, and it is large
+            keys.remove("hydra")  # it is large, and run_id needs it only for own functions
         config = OmegaConf.masked_copy(config, keys)
         for one in values:
             OmegaConf.update(config, one.key_or_group, one.value(), merge=True)

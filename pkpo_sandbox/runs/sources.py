@@ -1,13 +1,13 @@
-"""Where each value of a config comes from, and which values would be lost without a word.
+"""The source of each value of a config, and the values that would be lost without a message.
 
-Hydra composes a config in layers: files, then the command line. A later layer wins. That is what a
-user wants where both set one key. It is a trap where they do not: ``schedule=step`` makes
-``objective.k`` a schedule, ``objective.k=8`` puts a number in its place, and nothing tells that the
-schedule is gone. A :class:`Composition` lays the layers again and keeps the source of each value.
-So such losses can be refused.
+Hydra composes a config in layers: files, then the command line. A later layer wins. Users want this
+if both layers set the same key. Otherwise it is a trap. Example: ``schedule=step`` makes
+``objective.k`` a schedule. Then ``objective.k=8`` replaces it by a number, and the schedule is lost
+without a message. A :class:`Composition` merges the layers again and keeps the source of each
+value. So such losses become errors.
 
-What Hydra's users rely on stays: an override of a single value of a file, a later override of the
-same key, and a group that the command line chooses in place of the one of an experiment.
+The usual overrides of Hydra stay allowed: an override of a single value of a file, a later override
+of the same key, and a choice on the command line that replaces an experiment's choice of a group.
 :mod:`pkpo_sandbox.runs.layers` reads the layers from Hydra.
 """
 
@@ -23,13 +23,13 @@ TARGET = "_target_"
 
 @dataclass(frozen=True)
 class Source:
-    """What sets a value: a file, or an override.
+    """The source of a value: a file or an override.
 
     :param text: as the user writes it: "schedule=step", "objective.k=8"
     :param explicit: whether the user chose or wrote it; if not, it is a default
-    :param typed: whether it stands on the command line, or in a sweep's parameters
-    :param key: of an override: the key that it names
-    :param group: of a file: its group, "schedule"
+    :param typed: whether it is on the command line or in a sweep's parameters
+    :param key: of an override: its key
+    :param group: of a file: its group, such as "schedule"
     :param chooses: of a file: the groups that it chooses
     :param anywhere: of a file: whether it sets keys outside of its own group
     """
@@ -53,10 +53,10 @@ class Leaf:
 
 @dataclass
 class Composition:
-    """The values of a config by their keys, with their sources.
+    """The values of a config by key, with their sources.
 
-    :param clashes: sentences about what would be lost
-    :param unused: keys of defaults that belong to a function which the user replaced
+    :param clashes: sentences about values that would be lost
+    :param unused: keys of default arguments whose function the user replaced
     """
 
     leaves: dict[Key, Leaf] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Composition:
 
     @property
     def unused(self) -> list[Key]:
-        """Keys of a default's arguments whose function the user replaced: they were its own."""
+        """Keys of default arguments whose function the user replaced."""
         return [
             key
             for key, leaf in self.leaves.items()
@@ -75,7 +75,7 @@ class Composition:
         ]
 
     def lay(self, key: Key, value: Any, source: Source) -> None:
-        """Put a value on top of what there is, as Hydra does: mappings are merged."""
+        """Set a value over the existing ones, as Hydra does: mappings are merged."""
         if isinstance(value, Mapping):
             self._merge(key, value, source)
             return
@@ -90,14 +90,14 @@ class Composition:
         self.leaves[key] = Leaf(value, source)
 
     def remove(self, key: Key) -> None:
-        """Take out a node, as the user asked to."""
+        """Remove a node, for an override such as ``~schedule``."""
         for other in [other for other in self.leaves if is_below(other, key)]:
             del self.leaves[other]
 
     def _merge(self, key: Key, value: Mapping[Any, Any], source: Source) -> None:
         there = self.leaves.get(key)
         if there is not None and value:
-            del self.leaves[key]  # a schedule, say, in place of a number
+            del self.leaves[key]  # for example, a schedule replaces a number
             if there.source.typed and there.source.key and not same_key(there.source, source):
                 self.clashes.append(both(there.source, source, key))
             self._cover(key, there, Leaf(value, source))
@@ -110,7 +110,7 @@ class Composition:
             self.lay((*key, str(name)), entry, source)
 
     def _cover(self, key: Key, before: Leaf, after: Leaf) -> None:
-        """Remember that one chosen file sets what another one sets."""
+        """Record that two chosen files set the same key."""
         if before.source.explicit and before.source.group and after.source.group:
             self.covered[key] = before, after
 
@@ -118,7 +118,7 @@ class Composition:
         return next((other for other in self.leaves if inside(other, key)), None)
 
     def _refuse_loss(self, key: Key, value: Any, source: Source, lost: Mapping[Key, Leaf]) -> None:
-        """Note a clash if a value that is no mapping replaces explicit values below its key."""
+        """Record a clash if a value other than a mapping replaces explicit values below its key."""
         losers = [leaf.source for leaf in lost.values() if leaf.source.explicit]
         for loser in dict.fromkeys(losers):
             if loser == source or same_key(loser, source):
@@ -127,14 +127,17 @@ class Composition:
             self.clashes.append(replaced_whole(key, value, loser, source, parts))
 
     def _replace_target(self, key: Key, before: Leaf, after: Leaf) -> None:
-        """A node gets another function: refused if the first was chosen, unless this was typed."""
+        """Record that a node gets another function.
+
+        It is a clash if the user chose the first function, unless this override names the key.
+        """
         if not before.source.explicit:
             self.replaced[key[:-1]] = before.source
         elif after.source.key != key and not same_key(before.source, after.source):
             self.clashes.append(both(before.source, after.source, key[:-1]))
 
     def close(self) -> None:
-        """Note the clashes of files: two of them set one key, and nothing relates them."""
+        """Record clashes of files: two unrelated files set the same key."""
         for key, (before, after) in self.covered.items():
             loser, winner = before.source, after.source
             related = (
@@ -151,12 +154,12 @@ class Composition:
 
 
 def is_below(key: Key, node: Key) -> bool:
-    """Whether a key is this node, or is in it."""
+    """Whether a key is this node or inside it."""
     return key[: len(node)] == node
 
 
 def inside(key: Key, node: Key) -> bool:
-    """Whether a key is in this node, and not the node itself."""
+    """Whether a key is inside this node, and not the node itself."""
     return len(key) > len(node) and is_below(key, node)
 
 
@@ -165,7 +168,7 @@ def dotted(key: Key) -> str:
 
 
 def same_key(one: Source, other: Source) -> bool:
-    """Whether both are overrides of one key: then the later one is meant."""
+    """Whether both are overrides of the same key. Then the later one is meant."""
     return one.key is not None and one.key == other.key
 
 
@@ -177,7 +180,7 @@ def both(loser: Source, winner: Source, node: Key) -> str:
 
 
 def replaced_whole(key: Key, value: Any, loser: Source, winner: Source, parts: list[Key]) -> str:
-    """The sentence for a node that a single value would replace."""
+    """The message for a node that a single value would replace."""
     if loser.key is not None:
         return both(loser, winner, key)
     part = next((dotted(other) for other in parts if other[-1] != TARGET), None)

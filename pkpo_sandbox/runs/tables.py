@@ -1,4 +1,4 @@
-"""Finished runs as one tidy table."""
+"""Reads finished runs into one tidy table."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,11 +15,11 @@ from pkpo_sandbox.runs.values import number, restored
 
 
 def read_progress(folder: Path) -> pd.DataFrame:
-    """The training log of a run: one row for each logged iteration, columns by name.
+    """The training log of a run: one row per logged iteration, columns by name.
 
-    A column that holds text has numbers where its entries are numbers.
+    In a column that also has text, entries that are numbers are returned as numbers.
 
-    :raises ValueError: if there is none, or it is damaged
+    :raises ValueError: if there is no log, or it is damaged
     """
     table = read_log(folder)
     for name in table.columns:
@@ -31,7 +31,7 @@ def read_progress(folder: Path) -> pd.DataFrame:
 def read_log(folder: Path, **kwargs: Any) -> pd.DataFrame:
     """``progress.csv`` as pandas reads it, columns in alphabetical order.
 
-    :raises ValueError: if there is none, or it is damaged
+    :raises ValueError: if there is no file, or it is damaged
     """
     path = folder / "progress.csv"
     try:
@@ -42,9 +42,9 @@ def read_log(folder: Path, **kwargs: Any) -> pd.DataFrame:
 
 
 def parsed(entry: Any) -> Any:
-    """An entry of a log as a number if it is the text of one, else as it is.
+    """An entry of a log, converted to a number if its text is one.
 
-    An integer beyond all floats is text: pandas cannot compute with it.
+    An integer too large for a float stays text, because pandas cannot compute with it.
     """
     if isinstance(entry, str) and "_" not in entry:  # Python reads 1_000 as a number
         for kind in (int, float):
@@ -54,13 +54,13 @@ def parsed(entry: Any) -> Any:
 
 
 def final_values(folder: Path, of_each: bool = False) -> dict[str, Any]:
-    """What a run logged last, by name. A logged NaN is "nan".
+    """The last logged values of a run, by name. A logged NaN is "nan".
 
-    :param of_each: the last entry of each column; else what is in the last row
+    :param of_each: True for the last entry of each column, False for the entries of the last row
     :raises ValueError: if there is no log, or it is damaged
     """
     table = read_progress(folder)
-    # To pandas an entry that is not there and a logged NaN, or "None", are the same.
+    # pandas does not distinguish a missing entry from a logged NaN or "None".
     log = read_log(folder, dtype=str, keep_default_na=False, na_values=[""])
     last = (table.ffill() if of_each else table).iloc[-1].to_dict()
     values: dict[str, Any] = {}
@@ -72,12 +72,11 @@ def final_values(folder: Path, of_each: bool = False) -> dict[str, Any]:
 
 
 def load_runs(folder: str | Path) -> pd.DataFrame:
-    """Read every finished run below a folder, also those behind symbolic links.
+    """Read every finished run below a folder, including those behind symbolic links.
 
-    :return: one row a run, with a column for each entry of the summary; nested entries have
-        dotted names ("config.objective.k", "final.rollout/max_at_4", "exact.8.max_at_k"), and
-        "folder" is the run's own. Where the summary says "inf", "-inf" or "nan", there is that
-        number
+    :return: one row per run, with a column for each entry of the summary. Nested entries have
+        dotted names ("config.objective.k", "final.rollout/max_at_4", "exact.8.max_at_k").
+        "folder" is the run's folder. "inf", "-inf" and "nan" in a summary become numbers
     :raises ValueError: if there is no finished run below the folder, or a summary is damaged
     """
     paths = find(folder, SUMMARY)
@@ -87,16 +86,16 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
 
 
 def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
-    """Read these runs, in this order; the columns are those of :func:`load_runs`.
+    """Read these runs, in this order. The columns are those of :func:`load_runs`.
 
-    :raises ValueError: if one of them is not finished, or its summary is damaged
+    :raises ValueError: if a run is not finished, or its summary is damaged
     """
     if not folders:
         raise ValueError("no finished run to read: train one with pkpo-train first")
     summaries = [read_summary(folder) for folder in folders]
     for summary in summaries:
         if summary is not None and isinstance(summary.get("config"), dict):
-            summary["config"] = completed(summary["config"])  # the same keys in old and new runs
+            summary["config"] = completed(summary["config"])  # so old and new runs have equal keys
     missing = [str(folder) for folder in folders if not (folder / SUMMARY).exists()]
     if missing:
         raise ValueError(
@@ -112,12 +111,12 @@ def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
 
 
 def curves(runs: pd.DataFrame, columns: Mapping[str, str], keys: Mapping[str, str]) -> pd.DataFrame:
-    """The training logs of runs under each other.
+    """The training logs of several runs, concatenated.
 
-    :param runs: as from :func:`load_runs`
-    :param columns: of the log, by the name they get: ``{"solved": "rollout/solved"}``
-    :param keys: of the runs, by the name they get: ``{"k": "config.objective.k"}``
-    :return: a row for each run and logged iteration: the keys, then the columns
+    :param runs: from :func:`load_runs`
+    :param columns: new names and columns of the log: ``{"solved": "rollout/solved"}``
+    :param keys: new names and columns of ``runs``: ``{"k": "config.objective.k"}``
+    :return: one row per run and logged iteration: the keys, then the columns
     :raises ValueError: if a log lacks a column
     """
     tables = []
@@ -133,9 +132,9 @@ def curves(runs: pd.DataFrame, columns: Mapping[str, str], keys: Mapping[str, st
 
 
 def measurements(runs: pd.DataFrame) -> pd.DataFrame:
-    """The rows that measuring runs wrote into their summaries, under each other.
+    """The rows that runs with ``measure`` stored in their summaries, concatenated.
 
-    :raises ValueError: if a run trained instead
+    :raises ValueError: if a run trained a policy instead
     """
     if "measurements" not in runs or runs["measurements"].isna().any():
         raise ValueError("a run holds no measurements: it trained a policy, move it elsewhere")
@@ -143,13 +142,13 @@ def measurements(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def complete_sweep(runs: pd.DataFrame, *swept: str) -> pd.DataFrame:
-    """The runs of one sweep, sorted, or an error if they are not exactly that.
+    """Check that the runs are exactly one complete sweep, and return them sorted.
 
-    A mean over seeds means something only if nothing else differs and no seed is missing.
+    A mean over seeds is valid only if nothing else differs and no seed is missing.
 
-    :param runs: as from :func:`load_runs`
-    :param swept: the config keys that vary beside the seed: ``"objective.k"``
-    :raises ValueError: if another key differs, a run is there twice, or one is missing
+    :param runs: from :func:`load_runs`
+    :param swept: the config keys that vary besides the seed: ``"objective.k"``
+    :raises ValueError: if another key differs, or a run is missing or there twice
     """
     keys = [f"config.{key}" for key in swept]
     may_differ = {*keys, "config.seed", *(f"config.{key}" for key in NOT_IN_HASH)}
@@ -162,7 +161,7 @@ def complete_sweep(runs: pd.DataFrame, *swept: str) -> pd.DataFrame:
                     "name it as swept too, or keep the sweep that you mean and move the other runs "
                     "elsewhere"
                 )
-    # A setting that has no such key, one of another objective, is a setting too.
+    # dropna=False keeps settings without a swept key, such as those of another objective.
     counts = runs.groupby([*keys, "config.seed"], dropna=False).size().unstack(fill_value=0)
     for setting, row in counts.iterrows():
         for seed, count in row.items():

@@ -1,6 +1,6 @@
-"""``pkpo-train``: a config becomes an env and an algorithm, learns, and leaves a run on disk.
+"""``pkpo-train``: builds the env and the algorithm of a config, trains, and writes a run to disk.
 
-Importing this module loads neither torch nor Stable-Baselines3, so that ``--help`` is quick.
+Importing this module loads neither torch nor Stable-Baselines3, so ``--help`` is fast.
 """
 
 import dataclasses
@@ -28,11 +28,11 @@ PACKAGES = ("pkpo-sandbox", "torch", "stable-baselines3", "gymnasium", "numpy", 
 
 
 def prepare(config: TrainConfig, folder: Path) -> Callable[[], dict[str, Any]]:
-    """Build all that a job needs. What is returned does the job and returns its results."""
+    """Build all that a job needs. Returns a function that does the job and returns its results."""
     import torch
     from hydra.utils import instantiate
 
-    torch.set_num_threads(1)  # more threads make small networks slower, and runs share the cores
+    torch.set_num_threads(1)  # small networks are slower with more threads; runs share the cores
     if config.measure is not None:
         measure = instantiate(config.measure, _partial_=True, _convert_="all")
         return lambda: {"measurements": measure()}
@@ -51,7 +51,7 @@ def prepare(config: TrainConfig, folder: Path) -> Callable[[], dict[str, Any]]:
 
 
 def close(*envs: Any) -> None:
-    """Close those envs that are there."""
+    """Close the envs that are not None."""
     for env in envs:
         if env is not None:
             env.close()
@@ -63,7 +63,7 @@ def train(
     config: TrainConfig,
     folder: Path,
 ) -> dict[str, Any]:
-    """Train, write progress and model, and return the final metrics and exact values."""
+    """Train, write the log and the model, and return the final metrics and exact values."""
     from pkpo_sandbox.runs.logs import make_logger
     from pkpo_sandbox.runs.monitor import MonitorFile
     from pkpo_sandbox.runs.tables import final_values
@@ -105,7 +105,7 @@ def make_checkpoint(
 
 
 def exact(model: "GroupPolicyGradient", config: TrainConfig) -> dict[str, Any]:
-    """What the policy learned, in exact values for each k, where the world knows them."""
+    """Exact values of the trained policy for each k, if the world has an exact solution."""
     from pkpo_envs.conventions import has_exact_solution
     from pkpo_sandbox.metrics.exact import exact_values
     from pkpo_sandbox.transforms import powers_of_two
@@ -120,16 +120,17 @@ def exact(model: "GroupPolicyGradient", config: TrainConfig) -> dict[str, Any]:
     return {"exact": {str(k): facts for k, facts in values.items()}}
 
 
-register()  # for trees that Hydra finds by another path than the package pkpo_sandbox.conf
+register()  # for config trees that Hydra does not load through the package pkpo_sandbox.conf
 APP = App("pkpo-train", TrainConfig, prepare, PACKAGES)
 
 
 def run(config: DictConfig | TrainConfig, folder: str | Path | None = None) -> float | None:
-    """Train or measure in a folder, unless that is done, and leave a summary there.
+    """Train or measure, and write a summary to a folder. Does nothing if the run is finished.
 
-    :param config: as from Hydra's ``compose("train", [...])``, or a :class:`TrainConfig`
-    :param folder: None for the one that Hydra has made, or ``runs/<name>/<run>`` without Hydra
-    :return: the entry of the summary that ``score`` names, None if it names none
+    :param config: from Hydra's ``compose("train", [...])``, or a :class:`TrainConfig`
+    :param folder: the run's folder. None: Hydra's output folder, or ``runs/<name>/<run>`` without
+        Hydra
+    :return: the entry of the summary that ``score`` names, or None without ``score``
     :raises UnusableConfigError: if the config cannot be used, or the folder holds another run
     """
     return perform(config, APP, folder)
@@ -141,7 +142,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # Worker processes import the task by its module's name, which is not __main__.
+    # Worker processes import the task by its module's name, which must not be __main__.
     from pkpo_sandbox.runs.train import main as imported_main
 
     imported_main()

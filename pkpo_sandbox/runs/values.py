@@ -1,4 +1,4 @@
-"""Values of any type as JSON, as text, or as a number: what users log, and what configs hold.
+"""Converts values of any type to JSON, text or a number, for logs and configs.
 
 Importing this module loads neither NumPy nor torch.
 """
@@ -8,14 +8,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-LONG = 10_000  #: bits of an integer that Python does not turn into decimal digits, by default
+LONG = 10_000  #: bits; by default Python refuses to print such long integers in decimal
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON can hold it, whatever it is.
+    """Convert any value to one that JSON can represent.
 
-    Arrays and tensors become lists and numbers. What JSON has no place for becomes text: a number
-    that is not finite ("inf", "-inf", "nan"), a complex number, any other object.
+    Arrays and tensors become lists and numbers. Other values become text if JSON cannot represent
+    them: infinite numbers and NaN ("inf", "-inf", "nan"), complex numbers, any other object.
     """
     if value is None or isinstance(value, bool | str):
         return value
@@ -32,7 +32,7 @@ def plain(value: Any) -> Any:
 
 
 def restored(value: Any) -> Any:
-    """Nested containers with the numbers that :func:`plain` made text of: inf for "inf"."""
+    """Convert the texts "inf", "-inf" and "nan" from :func:`plain` back to numbers."""
     if isinstance(value, dict):
         return {key: restored(entry) for key, entry in value.items()}
     if isinstance(value, list):
@@ -41,33 +41,33 @@ def restored(value: Any) -> Any:
 
 
 def text(value: Any) -> str:
-    """Any value as text. Equal values give equal text: addresses in memory are left out."""
+    """Any value as text. Equal values have equal text, because memory addresses are left out."""
     if isinstance(value, str):
         return value
     if isinstance(value, int) and value.bit_length() >= LONG:
         return hex(value)
     try:
         return re.sub(r" at 0x[0-9A-Fa-f]+", "", str(value))
-    except Exception:  # a class of the user's whose own __str__ fails
+    except Exception:  # a __str__ of the user's class may fail
         return f"<{type(value).__qualname__}>"
 
 
 def printable(value: Any) -> str:
-    """Any value as text for a file. All entries of an array are in it, with all digits.
+    """Any value as text for a file. Arrays are written with all entries and all digits.
 
-    What UTF-8 or a reader of CSV has no place for, half a character or a NUL, is an escape in it.
+    Characters that UTF-8 or CSV readers do not support (lone surrogates, NUL) become escapes.
     """
     scalar = type(value).__module__ == "numpy" and getattr(value, "shape", None) == ()
-    if not scalar:  # which str() prints in full, unlike a tensor
+    if not scalar:  # str() prints a NumPy scalar with all digits, but not a tensor
         value = single(value)
     whole = text(value).encode("utf-8", "backslashreplace").decode()
     return whole.replace("\0", r"\x00")
 
 
 def number(value: Any) -> int | float | None:
-    """A value as a number of Python's; None if it is none, or is beyond all floats.
+    """A value as a Python number. None if it is not a number, or too large for a float.
 
-    :param value: anything; an array or a tensor is a number if it has one entry
+    :param value: any value; an array or a tensor with one entry counts as a number
     """
     value = single(value)
     if not isinstance(value, int | float):
@@ -80,7 +80,7 @@ def number(value: Any) -> int | float | None:
 
 
 def single(value: Any) -> Any:
-    """The entry of an array that has one; of another array nested lists; else the value."""
+    """The entry of an array with one entry; nested lists for another array; else the value."""
     listed = entries(value)
     if listed is value:
         return value
@@ -90,12 +90,12 @@ def single(value: Any) -> Any:
 
 
 def entries(value: Any) -> Any:
-    """The entries of an array or a tensor as nested lists, or the number; else the value."""
+    """An array or a tensor as nested lists, or as a number if it has no axes; else the value."""
     if hasattr(value, "dtype") and hasattr(value, "tolist"):
         try:
             listed = value.tolist()
-        except Exception:  # a tensor that has no entries, of the device "meta", for one
+        except Exception:  # for example a tensor on the device "meta", which has no entries
             return value
-        if not hasattr(listed, "dtype"):  # a long double gives itself
+        if not hasattr(listed, "dtype"):  # tolist() of a long double returns the long double
             return listed
     return value
