@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from pkpo_envs.checks import check_distribution, check_target
+from pkpo_envs.checks import (
+    check_actions,
+    check_distribution,
+    check_mask,
+    check_options,
+    check_problems,
+    check_target,
+)
 from tests.envs.countdown import CountdownEnv
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -44,3 +51,29 @@ def test_policy_must_be_a_distribution():
         check_distribution([1.0, np.inf], (2,))
     with pytest.raises(ValueError, match=r"sums to 0.9, not to 1: divide"):
         check_distribution([[0.5, 0.5], [0.4, 0.5]], (2, 2))
+
+
+def test_one_problem_is_for_all_columns_and_only_those_that_count_are_checked():
+    assert check_problems(3, 4, 2).tolist() == [3, 3]
+    assert check_problems([9, 1], 4, 2, np.array([False, True])).tolist() == [9, 1]
+    with pytest.raises(ValueError, match="has 9, but the problems are 0 to 3: choose one"):
+        check_problems([9, 1], 4, 2)
+
+
+def test_options_and_masks_are_checked():
+    assert check_options(None, {"problem"}) == {}
+    assert check_options({"problem": 1}, {"problem", "reset_mask"}) == {"problem": 1}
+    with pytest.raises(ValueError, match=r"no options \['a', 'b'\]: choose from \['problem'\]"):
+        check_options({"b": 1, "a": 2, "problem": 0}, {"problem"})
+    assert check_mask([True, False], 2).tolist() == [True, False]
+    with pytest.raises(ValueError, match=r"array of shape \(2,\), got int64 of shape \(2,\)"):
+        check_mask([1, 0], 2)
+
+
+def test_actions_get_the_dtype_of_their_space():
+    box = spaces.Box(-1, 1, (2,), np.float32)
+    assert check_actions(np.array([[5.0, -7.0]]), box, 1).dtype == np.float32  # bounds do not count
+    start = spaces.Discrete(3, start=2)
+    assert check_actions(np.array([2, 4], np.int8), start, 2).tolist() == [2, 4]
+    with pytest.raises(ValueError, match=r"action 5 of column 1 .* the smallest is 2, and there"):
+        check_actions(np.array([2, 5]), start, 2)

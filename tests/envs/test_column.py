@@ -1,4 +1,4 @@
-"""A column: what trains under SB3's ``DummyVecEnv`` trains in groups, and arrives as it does there."""
+"""A column takes what SB3's ``DummyVecEnv`` takes, and what it returns is the same."""
 
 import copy
 
@@ -10,11 +10,11 @@ from stable_baselines3 import A2C
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from pkpo_envs.column import cast
+from pkpo_envs.column import Column, cast, class_name
 from pkpo_envs.env_columns import EnvColumns
 from pkpo_sandbox.algorithm.groups import GroupVecEnv
 from pkpo_sandbox.algorithm.pkpo import PKPO
-from tests.envs.odd_envs import odd_envs
+from tests.envs.odd_envs import Usual, odd_envs
 
 ODD = odd_envs()
 
@@ -127,3 +127,44 @@ def test_it_arrives_so_from_processes_too():
 def test_what_is_no_env_of_gymnasium_is_refused():
     with pytest.raises(ValueError, match="column 0 is a dict, not a Gymnasium env"):
         EnvColumns([dict])
+
+
+def test_an_observation_is_cast_to_every_part_of_its_space():
+    space = spaces.Dict(
+        {
+            "image": spaces.Box(0, 255, (2,), np.uint8),
+            "pair": spaces.Tuple((spaces.Discrete(5), spaces.Text(3))),
+        }
+    )
+    given = {"image": np.array([3.7, 255.0]), "pair": (np.int32(4), "abc"), "left": "out"}
+    found = cast(space, given)
+    assert found.keys() == {"image", "pair"}
+    assert (found["image"].tolist(), found["image"].dtype) == ([3, 255], np.uint8)
+    number, text = found["pair"]
+    assert (number.shape, number.dtype, int(number), text) == ((), np.int64, 4, "abc")
+    given["image"][:] = 0
+    assert found["image"].tolist() == [3, 255]  # a copy
+
+
+@pytest.mark.parametrize("reward", ["much", [1.0, 2.0]])
+def test_a_reward_that_is_not_one_number_is_refused(reward):
+    env = Usual()
+    env.reward = lambda action: reward
+    column = Column(env, 3)
+    column.reset({})
+    with pytest.raises(ValueError, match=r"column 3 gave the reward .*: it must be one number"):
+        column.step(0)
+
+
+def test_an_observation_that_does_not_fit_its_space_is_refused():
+    env = Usual()
+    env.observation = lambda: np.zeros(4, np.float32)
+    message = r"column 1 gave an observation that does not fit its space Box.*ValueError.*\[0\."
+    with pytest.raises(ValueError, match=message):
+        Column(env, 1).reset({})
+
+
+def test_a_class_has_the_same_name_in_every_process():
+    kind = type("Mine", (), {"__module__": "__mp_main__"})
+    assert class_name(kind) == ("__main__", "Mine")
+    assert class_name(Usual) == ("tests.envs.odd_envs", "Usual")

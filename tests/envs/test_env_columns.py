@@ -7,8 +7,37 @@ import gymnasium
 import numpy as np
 import pytest
 
+from pkpo_envs.env_columns import EnvColumns
 from pkpo_sandbox.algorithm.groups import GroupVecEnv, make_group_env
 from tests.envs.drift import Drift
+from tests.envs.odd_envs import Usual
+
+
+def test_a_reset_mask_restarts_its_columns_and_keeps_the_others():
+    env = EnvColumns([Usual] * 3)
+    env.reset()
+    observations, rewards, *_ = env.step(np.array([0, 1, 1]))
+    assert rewards.tolist() == [0, 1, 1]
+    kept = observations.copy()
+    restarted, _ = env.reset(options={"reset_mask": np.array([False, True, False])})
+    assert restarted[:, 0].tolist() == [1, 0, 1]  # the step of each column
+    assert np.array_equal(observations, kept)
+
+
+def test_a_seed_and_options_reach_the_column_they_are_for():
+    env, alone = EnvColumns([Drift] * 2), Drift()
+    starts = env.reset(seed=5, options={"columns": [{"low": 1}, None]})[0]
+    assert [column.options for column in env.envs] == [{"low": 1}, None]
+    for column, start in enumerate(starts):
+        assert start == alone.reset(seed=5 + column)[0]
+
+
+def test_answers_come_in_the_order_in_which_columns_are_asked():
+    env = EnvColumns([Usual] * 3)
+    for column, name in enumerate("abc"):
+        env.ask("set_attr", "name", name, columns=[column])
+    assert env.ask("get_attr", "name") == ["a", "b", "c"]
+    assert env.ask("get_attr", "name", columns=[2, 0, 2]) == ["c", "a", "c"]
 
 
 def test_a_maker_that_makes_the_same_env_again_is_refused(drift):
@@ -65,6 +94,7 @@ def test_processes_get_their_own_problem_and_their_own_noise(drift):
 @pytest.mark.slow
 def test_an_env_in_processes_leaves_no_word_behind_closed_or_not():
     script = """
+from pkpo_envs.env_columns import EnvColumns
 from pkpo_sandbox.algorithm.groups import make_group_env
 import sys
 if __name__ == "__main__":
