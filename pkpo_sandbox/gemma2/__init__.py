@@ -1,7 +1,7 @@
-"""Gemma-2 trained by PKPO on TRL: the transforms of this sandbox on a language model.
+"""Train Gemma-2 with PKPO on TRL: the transforms of this sandbox for a language model.
 
-``PKPOTrainer`` is TRL's ``GRPOTrainer`` with the advantages replaced; ``pkpo-gemma2`` is its app.
-Needs the extra ``pkpo-sandbox[gemma2]``. Nothing heavy loads before a name is used.
+``PKPOTrainer`` is TRL's ``GRPOTrainer`` with other advantages. ``pkpo-gemma2`` is its command.
+It needs the extra ``pkpo-sandbox[gemma2]``. Importing this package loads no heavy package.
 """
 
 from importlib import import_module
@@ -21,9 +21,9 @@ __all__ = ["PKPOConfig", "PKPOTrainer", "require_extra"]
 
 
 def require_extra(extra: str = "gemma2") -> None:
-    """Refuse to go on without the packages of an extra, before any of them is loaded.
+    """Check that the packages of an extra are installed, without loading them.
 
-    :raises ImportError: naming what is missing and what to install
+    :raises ImportError: naming the missing packages and the command to install them
     """
     if missing := [name for name in _PACKAGES[extra] if find_spec(name) is None]:
         pins = "" if extra == "vllm" else "-c constraints.txt "  # vLLM needs an older numpy

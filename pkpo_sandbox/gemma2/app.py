@@ -1,9 +1,9 @@
 # pyright: reportMissingImports=false
 # (TRL is an optional extra: types are checked where it is installed.)
-"""``pkpo-gemma2``: a config becomes a Gemma-2 and a task, learns, and leaves a run on disk.
+"""``pkpo-gemma2``: build a Gemma-2 and a task from a config, train, and write the run to disk.
 
-The run's folder is as ``pkpo-train`` leaves it, with ``model/`` for the weights. Importing this
-module loads neither torch nor TRL, so that ``--help`` is quick.
+The run's folder is like that of ``pkpo-train``, plus ``model/`` for the weights. Importing this
+module loads neither torch nor TRL, so that ``--help`` is fast.
 """
 
 import os
@@ -31,17 +31,17 @@ PACKAGES = ("pkpo-sandbox", "torch", "transformers", "trl", "accelerate", "peft"
 
 @dataclass
 class GemmaConfig:
-    """One run. ``model``, ``task`` and ``objective`` name what to build and its arguments."""
+    """One run. ``model``, ``task`` and ``objective`` hold a ``_target_`` and its arguments."""
 
     name: str = "gemma2"
     model: dict[str, Any] = field(default_factory=dict)
     task: dict[str, Any] = field(default_factory=dict)
     data: DataPaths = field(default_factory=DataPaths)
     objective: dict[str, Any] = field(default_factory=dict)
-    training: dict[str, Any] = field(default_factory=dict)  # PKPOConfig, by the names there
+    training: dict[str, Any] = field(default_factory=dict)  # fields of PKPOConfig
     seed: int = MISSING
     score: str | None = None  # an entry of the summary, for a search to maximise
-    if_code_changed: str | None = None  # since a run: keep it, or train it anew; None: stop
+    if_code_changed: str | None = None  # after a run: keep it, or train it again; None: stop
 
     def __post_init__(self) -> None:
         at_least(0, seed=self.seed)
@@ -54,20 +54,20 @@ class GemmaConfig:
 
 
 def train(config: DictConfig) -> float | None:
-    """Train one model and write its run: config, progress, weights, and last the summary."""
+    """Train one model and write its run: config, progress, weights, and the summary last."""
     value = perform(config, APP)
     if "accelerate" in sys.modules:
         from accelerate import PartialState
 
-        PartialState().wait_for_everyone()  # none ends, perhaps badly, before the summary is there
+        PartialState().wait_for_everyone()  # no process ends before the summary exists
     return value
 
 
 def build(settings: GemmaConfig, folder: Path) -> Callable[[], dict[str, Any] | None]:
-    """Make what a job needs, all checked. What is returned trains and returns the results."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # weights come from this machine
+    """Check the settings and build the job. -> a function that trains and returns the results"""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # use local weights only
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # What can be missing or wrong is found before anything is loaded.
+    # Check everything before anything is loaded.
     model, task = prepare(settings)
     arguments = training_arguments(settings, folder)
 
@@ -75,7 +75,7 @@ def build(settings: GemmaConfig, folder: Path) -> Callable[[], dict[str, Any] | 
         with closing(task):
             trainer = learned(folder, arguments, model, task, settings.data)
         trainer.save_model(str(folder / "model"))
-        with suppress(OSError):  # TRL makes the folder even where nothing is saved in it
+        with suppress(OSError):  # TRL makes this folder even if it saves nothing in it
             Path(arguments.output_dir).rmdir()
         if not trainer.is_world_process_zero():
             return None
@@ -89,10 +89,10 @@ def build(settings: GemmaConfig, folder: Path) -> Callable[[], dict[str, Any] | 
 
 
 def prepare(settings: GemmaConfig) -> tuple[Any, Any]:
-    """The model and the task that the settings describe, checked.
+    """Make the model and the task of the settings, and check them.
 
     :raises ImportError: without the extra
-    :raises ValueError: for values out of range, missing data, weights or GPU
+    :raises ValueError: if a value is out of range, or data, weights or a GPU are missing
     """
     require_extra()
     if settings.training.get("use_vllm"):
@@ -107,7 +107,7 @@ def prepare(settings: GemmaConfig) -> tuple[Any, Any]:
 
 
 def training_arguments(settings: GemmaConfig, folder: Path) -> Any:
-    """The ``PKPOConfig`` of a run."""
+    """Make the ``PKPOConfig`` of a run."""
     import torch
     from hydra.utils import instantiate
     from transformers.utils.logging import disable_progress_bar
@@ -119,12 +119,12 @@ def training_arguments(settings: GemmaConfig, folder: Path) -> Any:
         if isinstance(value, str) and isinstance(default, int | float):
             kind = "true or false" if isinstance(default, bool) else "a number"
             raise ValueError(f"training.{key}={value!r} must be {kind}")
-    # TRL 1.16 uses a name that transformers 5.23 calls old.
+    # TRL 1.16 uses a name that is deprecated in transformers 5.23.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
     if settings.training.get("disable_tqdm"):
         disable_progress_bar()
     if settings.training.get("use_cpu"):
-        torch.set_num_threads(1)  # more make a tiny model slower, and runs share the cores
+        torch.set_num_threads(1)  # more threads slow a tiny model down, and runs share the cores
     objective = dict(settings.objective)
     name = objective.pop("_target_").removeprefix(TRANSFORMS)
     coefficients = instantiate(objective, _convert_="all")
@@ -140,20 +140,20 @@ def training_arguments(settings: GemmaConfig, folder: Path) -> Any:
 
 
 def learned(folder: Path, arguments: Any, model: Any, task: Any, data: DataPaths) -> Any:
-    """The trainer after its training, from the last checkpoint if an earlier run was cut off."""
+    """Train, from the last checkpoint if the run was interrupted. -> the trainer"""
     from transformers import PrinterCallback
 
     from pkpo_sandbox.gemma2.metrics import ProgressLog
     from pkpo_sandbox.gemma2.trainer import PKPOTrainer
 
     with readable(ValueError, OSError):
-        # 1. the data, the model, and what the task does before reinforcement learning
+        # 1. the data, the model, and the task's warm-up
         parts = task.load(data)
         policy, tokenizer, lora = model.load(arguments.seed)
         limit = policy.config.max_position_embeddings - arguments.max_completion_length
         train_set, test_set = (fitting(part, tokenizer, limit) for part in parts)
         task.warm_up(policy, tokenizer, arguments.seed)
-        # 2. the trainer, which logs to progress.csv in place of the terminal
+        # 2. the trainer, which logs to progress.csv and not to the terminal
         trainer = PKPOTrainer(
             policy,
             task.reward,
@@ -173,7 +173,7 @@ def learned(folder: Path, arguments: Any, model: Any, task: Any, data: DataPaths
 
 
 def fitting(dataset: Any, tokenizer: Any, limit: int) -> Any:
-    """A dataset without prompts of more than ``limit`` tokens; says how many those were."""
+    """Drop prompts of more than ``limit`` tokens, and print how many were dropped."""
     if dataset is None:
         return None
     kept, dropped = within_context(dataset, tokenizer, limit)
@@ -186,9 +186,9 @@ def fitting(dataset: Any, tokenizer: Any, limit: int) -> Any:
 
 
 def last_checkpoint(folder: str) -> str | None:
-    """Where an interrupted run left off, None if it has not been run before.
+    """Return the last complete checkpoint of an interrupted run, or None if there is none.
 
-    The state is what a checkpoint writes last: one without it was cut off itself.
+    A checkpoint writes its state last. Without a state it is incomplete.
     """
     complete = [path.parent for path in Path(folder).glob("checkpoint-[0-9]*/trainer_state.json")]
     step = {str(path): int(path.name.rpartition("-")[2]) for path in complete}
@@ -196,7 +196,7 @@ def last_checkpoint(folder: str) -> str | None:
 
 
 def device(arguments: Any) -> str:
-    """What the run was trained on: "NVIDIA H100 80GB HBM3 x 1", or "cpu"."""
+    """Return the device of the training: "NVIDIA H100 80GB HBM3 x 1", or "cpu"."""
     import torch
 
     if arguments.device.type != "cuda":

@@ -1,6 +1,6 @@
 # pyright: reportMissingImports=false
 # (TRL is an optional extra: types are checked where it is installed.)
-"""Settings of PKPO on TRL: those of GRPO and an objective. What would bias it is refused."""
+"""Settings of PKPO on TRL: GRPO's settings plus an objective. Biased settings are refused."""
 
 import pickle
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from pkpo_sandbox.gemma2.objective import named, needs
 from pkpo_sandbox.schedules import Objective
 
 HARMLESS = {"use_cache"}  # of generation_kwargs
-OF_VLLM = {"stop", "stop_token_ids"}  # also harmless; only vLLM knows them
+OF_VLLM = {"stop", "stop_token_ids"}  # also harmless, but vLLM only
 IID = "the group must be an i.i.d. sample of the policy that is trained"
 
 
@@ -21,24 +21,30 @@ IID = "the group must be an i.i.d. sample of the policy that is trained"
 class PKPOConfig(GRPOConfig):
     """``GRPOConfig`` with an objective of the sandbox in place of GRPO's advantages.
 
-    Groups are TRL's ``num_generations``; its other options keep their names and meaning, and
-    ``beta`` (KL), ``num_iterations``, LoRA and vLLM may be used. Five defaults differ: 16
-    generations, as many attempts in a batch of an evaluation, ``loss_type="dr_grpo"``,
-    ``scale_rewards="none"``, and callbacks' states are restored on resume, the solved set being
-    one. The gradient is then that of the objective divided by the constant
+    The group size is TRL's ``num_generations``. All other options keep their names and meaning.
+    ``beta`` (KL), ``num_iterations``, LoRA and vLLM are supported. Five defaults differ from TRL:
+
+    - ``num_generations=16``
+    - ``per_device_eval_batch_size=16``
+    - ``loss_type="dr_grpo"``
+    - ``scale_rewards="none"``
+    - ``restore_callback_states_from_checkpoint=True``, to restore the set of solved problems
+
+    The gradient is then the gradient of the objective, divided by the constant
     ``max_completion_length`` (arXiv 2503.20783).
 
     :param objective: a transform of :mod:`pkpo_sandbox.transforms` by name, or a dotted path
-    :param k: attempts whose best counts, 1..num_generations, or a schedule of
-        :mod:`pkpo_sandbox.schedules`, read at 1 - global_step/max_steps when a batch is generated
+    :param k: the best of k attempts counts, 1..num_generations; or a schedule of
+        :mod:`pkpo_sandbox.schedules`, evaluated at 1 - global_step/max_steps for each batch
     :param baseline: of ``pkpo``: "loo_minus_one" (its default), "loo" or "none"
-    :param objective_kwargs: the transform's other coefficients: ``{"beta": 4.0}`` for ``rs_grpo``
-    :param solved_at: the reward from which an attempt solves its problem, for pass@k and the
-        cumulative solve rate
-    :param patience: updates without a newly solved problem after which training stops; None to go
-        on until ``max_steps``
-    :raises ValueError: for an objective that does not suit the group, and for every setting that
-        would bias the estimate, with the reason
+    :param objective_kwargs: other coefficients of the transform, for example ``{"beta": 4.0}`` for
+        ``rs_grpo``
+    :param solved_at: an attempt with at least this reward solves its problem, for pass@k and the
+        solve rate
+    :param patience: training stops after this number of updates without a newly solved problem;
+        None to train until ``max_steps``
+    :raises ValueError: if the objective does not suit the group, or a setting would bias the
+        estimate; the message gives the reason
     """
 
     objective: str = "pkpo"
@@ -48,7 +54,7 @@ class PKPOConfig(GRPOConfig):
     solved_at: float = 1.0
     patience: int | None = None
 
-    num_generations: int = 16  # type: ignore[assignment]  # never None, as it may be in TRL
+    num_generations: int = 16  # type: ignore[assignment]  # TRL also allows None
     per_device_eval_batch_size: int = 16
     loss_type: str = "dr_grpo"
     scale_rewards: str = "none"
@@ -81,13 +87,13 @@ class PKPOConfig(GRPOConfig):
             ) from None
 
     def make_objective(self) -> Objective:
-        """The objective that these settings describe."""
+        """Make the objective of these settings."""
         settings = {"k": self.k, "baseline": self.baseline}
         given = {name: value for name, value in settings.items() if value is not None}
         return named(self.objective, **given, **(self.objective_kwargs or {}))
 
     def to_dict(self) -> dict[str, Any]:
-        """As TRL's; a schedule by its repr, which loggers can write."""
+        """Like TRL's, but with the repr of each schedule, which loggers can write."""
         values = super().to_dict()
         if callable(self.k):
             values["k"] = repr(self.k)
@@ -97,7 +103,7 @@ class PKPOConfig(GRPOConfig):
         return values
 
     def _refuse_bias(self) -> None:
-        """Each setting: what it must be, and what it would do to the estimate."""
+        """Refuse settings that bias the estimate: (name, allowed values, reason)."""
         harmless = HARMLESS | OF_VLLM if self.use_vllm else HARMLESS
         extra = sorted(set(self.generation_kwargs or {}) - harmless)
         for name, allowed, reason in (
@@ -143,7 +149,7 @@ class PKPOConfig(GRPOConfig):
             )
 
     def _refuse_idle(self) -> None:
-        """Settings under which nothing, or little, would be learned."""
+        """Refuse settings that would learn little or nothing."""
         bounds = (self.epsilon, self.epsilon_high or 0)
         if min(bounds) < 0 or (self.delta is not None and self.delta < 1):
             raise ValueError(

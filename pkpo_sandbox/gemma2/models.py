@@ -1,6 +1,6 @@
 # pyright: reportMissingImports=false
 # (transformers comes with an optional extra: types are checked where it is installed.)
-"""The language models: a tiny Gemma-2 that is made on the spot, and the pretrained ones."""
+"""The language models: a tiny random Gemma-2, and the pretrained Gemma-2 models."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 class TinyGemma2:
     """A randomly initialised ``Gemma2ForCausalLM`` in float32 that reads and writes numbers.
 
-    Its tokenizer knows the numbers below ``numbers``, one token each, separated by blanks.
+    Its tokenizer has one token for each number below ``numbers``. Blanks separate the tokens.
 
     :param numbers: size of the vocabulary without the four special tokens
-    :raises ValueError: for sizes that make no model
+    :raises ValueError: if the sizes are not valid
     """
 
     numbers: int = 700
@@ -44,9 +44,9 @@ class TinyGemma2:
             )
 
     def check(self, training: Mapping[str, Any]) -> None:
-        """Refuse what needs weights on disk, of which there are none; a CPU will do.
+        """Refuse settings that need weights on disk: the tiny model has none. A CPU is enough.
 
-        :raises ValueError: for a reference model or vLLM, which load the model themselves
+        :raises ValueError: for a reference model or vLLM, because both load the model from disk
         """
         for name in ("beta", "use_vllm"):
             if training.get(name):
@@ -56,7 +56,7 @@ class TinyGemma2:
                 )
 
     def load(self, seed: int) -> tuple[Any, Any, None]:
-        """The model, its tokenizer, and no LoRA; a function of the seed."""
+        """Return the model, its tokenizer, and no LoRA. They depend on the seed only."""
         import torch
         from transformers import Gemma2Config, Gemma2ForCausalLM
 
@@ -83,14 +83,14 @@ class TinyGemma2:
 
 @dataclass(frozen=True)
 class PretrainedGemma2:
-    """A Gemma-2 from the hub's cache on this machine or from a folder. Nothing is downloaded.
+    """A Gemma-2 from the local cache of the Hugging Face Hub, or from a folder. No downloads.
 
     :param path: "google/gemma-2-2b-it", or a folder with config, weights and tokenizer
     :param dtype: of the weights: "float32" (trained under bf16 autocast) or "bfloat16"
     :param attn_implementation: None for eager, "flash_attention_2" or "flex_attention"; the guide
-        says what was tried. Gemma-2's soft-capped attention does not work with "sdpa"
+        lists what was tested. "sdpa" does not support Gemma-2's soft-capped attention
     :param lora: arguments of ``peft.LoraConfig``, None to train all weights
-    :param revision: of the hub's repository
+    :param revision: revision of the Hub's repository
     """
 
     path: str
@@ -100,9 +100,9 @@ class PretrainedGemma2:
     revision: str | None = None
 
     def check(self, training: Mapping[str, Any]) -> None:
-        """Look for the GPU and the weights, without loading anything.
+        """Check that the GPU and the weights exist, without loading anything.
 
-        :param training: settings of ``PKPOConfig``, some of which this model cannot follow
+        :param training: settings of ``PKPOConfig``; this model does not support all of them
         :raises ValueError: naming what is missing and how to get it
         """
         import torch
@@ -138,7 +138,7 @@ class PretrainedGemma2:
             )
 
     def load(self, seed: int) -> tuple[Any, Any, Any]:
-        """The model, its tokenizer, and the LoRA config or None."""
+        """Return the model, its tokenizer, and the LoRA config or None."""
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         path = str(Path(self.path).expanduser()) if Path(self.path).is_dir() else self.path
@@ -171,7 +171,7 @@ class PretrainedGemma2:
 
 
 def number_tokenizer(numbers: int) -> Any:
-    """A word-level tokenizer of 0..numbers-1; like Gemma's it puts <bos> before a text."""
+    """Make a word-level tokenizer of 0..numbers-1. Like Gemma's, it adds <bos> before a text."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 

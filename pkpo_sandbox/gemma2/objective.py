@@ -1,6 +1,6 @@
-"""What a language model adds to an objective: its name in a config, and attempts without a reward.
+"""Objectives for language models: chosen by name in a config, with attempts without a reward.
 
-Rewards are (groups, n), one row a prompt, NaN where no reward function could score the attempt.
+Rewards are (groups, n), one row per prompt, NaN where no reward function scored the attempt.
 """
 
 import inspect
@@ -17,10 +17,10 @@ from pkpo_sandbox.schedules import Objective
 
 
 def named(name: str, **coefficients: Any) -> Objective:
-    """The objective that a config names.
+    """Make the objective with this name.
 
-    :param name: a transform of :mod:`pkpo_sandbox.transforms`, or the dotted path of a function of
-        your own, from rewards (groups, n) to weights of that shape in the sum convention
+    :param name: a transform of :mod:`pkpo_sandbox.transforms`, or the dotted path of your own
+        function from rewards (groups, n) to weights (groups, n) in the sum convention
     :param coefficients: keyword arguments of the transform, each a value or a schedule of
         1 - step/max_steps
     :raises ValueError: if there is no such function
@@ -29,7 +29,7 @@ def named(name: str, **coefficients: Any) -> Objective:
 
 
 def names() -> list[str]:
-    """The transforms of the sandbox that ``conf/objective/`` offers, in alphabetical order."""
+    """Return the sandbox's transforms in ``conf/objective/``, in alphabetical order."""
     import yaml
 
     folder = files("pkpo_sandbox.conf") / "objective"
@@ -43,7 +43,7 @@ def names() -> list[str]:
 
 
 def needs(name: str, coefficient: str) -> bool:
-    """Whether the transform of this name has no default for a coefficient."""
+    """Whether the transform with this name has no default for a coefficient."""
     parameter = inspect.signature(_find(name)).parameters.get(coefficient)
     return parameter is not None and parameter.default is parameter.empty
 
@@ -51,13 +51,13 @@ def needs(name: str, coefficient: str) -> bool:
 def weights_of_scorable(
     objective: Objective, rewards: Tensor, coefficients: Mapping[str, Any]
 ) -> Tensor:
-    """The weights of all attempts, in the sum convention: the gradient is Σ_i w_i ∇log p(x_i).
+    """Return the weights of all attempts. Sum convention: the gradient is Σ_i w_i ∇log p(x_i).
 
-    An unscorable attempt (NaN) has weight 0, and the others are transformed as a group of m < n.
-    With fewer than max(k, 2) of those no unbiased estimate exists, and all are 0.
+    An unscorable attempt (NaN) has weight 0. The other attempts are transformed as a group of
+    m < n. If m < max(k, 2), no unbiased estimate exists, and all weights are 0.
 
     :param rewards: (groups, n)
-    :param coefficients: those of this moment, ``objective.at(progress_remaining)``
+    :param coefficients: the current values, ``objective.at(progress_remaining)``
     :return: (groups, n)
     """
     weights = torch.zeros_like(rewards)
@@ -70,16 +70,16 @@ def weights_of_scorable(
 
 
 def _least(coefficients: Mapping[str, Any]) -> int:
-    """Attempts that a transform compares at least; loo draws its k without attempt i."""
+    """Return the smallest group of a transform. loo draws its k attempts without attempt i."""
     return max(coefficients.get("k", 1) + (coefficients.get("baseline") == "loo"), 2)
 
 
 def by_size(rewards: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Split groups by how many of their attempts are scorable.
+    """Split groups by their number of scorable attempts.
 
     :param rewards: (groups, n), NaN where unscorable
-    :return: for each number m > 0 that occurs: which groups have it (groups,), where their
-        scorable attempts are (groups, n), and the rewards of those (groups with m, m)
+    :return: for each number m > 0 that occurs: a mask (groups,) of the groups with m scorable
+        attempts, a mask (groups, n) of these attempts, and their rewards (groups with m, m)
     """
     scorable = ~rewards.isnan()
     sizes = scorable.sum(-1)
