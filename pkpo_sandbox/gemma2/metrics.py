@@ -1,18 +1,17 @@
 # pyright: reportMissingImports=false
 # (transformers comes with an optional extra: types are checked where it is installed.)
-"""What a run achieves while it trains, under the sandbox's metric names.
+"""Metrics of a run while it trains, under the sandbox's metric names.
 
-    rollout/max_at_{k}, rollout/pass_at_{k}     unbiased, from the groups that were trained on
-    rollout/max_at_k                            the same for the k in force, train/k
-    rollout/zero_signal                         share of groups all of whose weights are 0
-    rollout/solved                              share of the problems ever solved in training
-    eval/max_at_{k}, eval/pass_at_{k}           the same from the groups of an evaluation, for
-                                                k = 12 too; with _sem, the standard error of each
-                                                over its problems
-    train/entropy                               of the policy's next token, nats, mean over tokens
-    exact/...                                   from tasks that know exact values
+    rollout/max_at_{k}, rollout/pass_at_{k}     unbiased, from the groups of training
+    rollout/max_at_k                            the same for the current k, train/k
+    rollout/zero_signal                         share of groups in which all weights are 0
+    rollout/solved                              solve rate: share of problems solved so far
+    eval/max_at_{k}, eval/pass_at_{k}           from the groups of an evaluation, also k = 12;
+                                                *_sem is the standard error over the problems
+    train/entropy                               entropy of the next token, nats, mean over tokens
+    exact/...                                   from tasks that compute exact values
 
-They go through TRL's own log, so TensorBoard and the like see them, and into ``progress.csv``.
+They go to TRL's own log, and so to TensorBoard and similar tools, and to ``progress.csv``.
 """
 
 import math
@@ -33,7 +32,7 @@ from pkpo_sandbox.transforms import max_at_k, powers_of_two
 
 
 def best_of(rewards: Tensor, k: int) -> Tensor:
-    """max@k of each group from its scorable attempts, NaN where fewer than k are.
+    """max@k of each group from its scorable attempts, NaN if there are fewer than k.
 
     :param rewards: (groups, n), NaN where unscorable
     :return: (groups,)
@@ -46,12 +45,12 @@ def best_of(rewards: Tensor, k: int) -> Tensor:
 
 
 def evaluated_at(n: int) -> list[int]:
-    """The k of an evaluation with n attempts: powers of two, and the paper's 12."""
+    """Return each k of an evaluation with n attempts: powers of two, and the paper's 12."""
     return sorted({*powers_of_two(n), *([12] if n >= 12 else [])})
 
 
 def standard_error(values: list[float]) -> float:
-    """The standard error of the mean of what is known; NaN of fewer than two values."""
+    """The standard error of the mean without NaN values. NaN for fewer than two values."""
     known = torch.tensor([value for value in values if not math.isnan(value)], dtype=torch.float64)
     return float(known.std() / math.sqrt(len(known))) if len(known) > 1 else math.nan
 
@@ -60,9 +59,9 @@ def group_metrics(rewards: Tensor, solved_at: float, ks: list[int]) -> dict[str,
     """max@k and pass@k of each group.
 
     :param rewards: (groups, n), NaN where unscorable
-    :param solved_at: the reward from which an attempt counts as correct
+    :param solved_at: an attempt with at least this reward counts as correct
     :param ks: each from 1 to n
-    :return: by name, one value a group
+    :return: by name, one value per group
     """
     correct = torch.where(rewards.isnan(), rewards, (rewards >= solved_at).to(rewards))
     metrics = {}
@@ -73,22 +72,22 @@ def group_metrics(rewards: Tensor, solved_at: float, ks: list[int]) -> dict[str,
 
 
 class SolvedProblems(TrainerCallback, ExportableState):
-    """The problems that training has ever solved; saved with checkpoints, and restored.
+    """The problems solved so far in training. Checkpoints save and restore them.
 
-    It stops a training whose solve rate stands still, if ``args.patience`` says so.
+    It stops training after ``args.patience`` updates in which the solve rate did not rise.
 
-    :param n_problems: size of the training set, by which the solve rate is divided
+    :param n_problems: size of the training set, the denominator of the solve rate
     """
 
     def __init__(self, n_problems: int) -> None:
         self.n_problems = n_problems
         self.solved: list[int] = []
-        self.risen = 0  # the number of the last update in which a problem was newly solved
+        self.risen = 0  # the last update with a newly solved problem
 
     def add(self, problems: Iterable[int], update: int) -> float:
-        """Note problems as solved; the cumulative solve rate in [0, 1], which never falls.
+        """Mark problems as solved. -> the solve rate in [0, 1], which never falls
 
-        :param update: number of the update that they are attempted for, from 1
+        :param update: number of the update that uses these attempts, from 1
         """
         solved = sorted({*self.solved, *problems})
         if len(solved) > len(self.solved):
@@ -106,28 +105,28 @@ class SolvedProblems(TrainerCallback, ExportableState):
 
 
 class PromptOrder(TrainerCallback):
-    """Gives a resumed run the prompts that come next.
+    """Makes a resumed run continue with the next prompts.
 
-    TRL draws the order of each epoch from a generator that checkpoints do not hold, and would
-    begin again with that of the first.
+    TRL draws the order of each epoch from a generator that is not saved in checkpoints. Without
+    this callback a resumed run would repeat the order of the first epoch.
     """
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
         batches = kwargs["train_dataloader"].batch_sampler
-        sampler = getattr(batches, "batch_sampler", batches).sampler  # several processes wrap it
+        sampler = getattr(batches, "batch_sampler", batches).sampler  # wrapped for many processes
         for _ in range(int(state.epoch or 0)):
             next(iter(sampler))
 
 
 class ProgressLog(TrainerCallback):
-    """Writes ``progress.csv``: a row for each logged update. The file is complete at every moment.
+    """Writes ``progress.csv``, one row per logged update. The file is replaced atomically.
 
-    The rows are the trainer's ``log_history``, which checkpoints hold: a resumed run continues its
+    The rows are the trainer's ``log_history``. Checkpoints save it, so a resumed run continues its
     curve from the checkpoint.
 
-    :param folder: of the run
-    :param exact: what the task knows exactly about the current policy, by name; it is asked
-        before the first update and at every log
+    :param folder: the run's folder
+    :param exact: returns the task's exact values of the current policy, by name; called before the
+        first update and at every log
     """
 
     def __init__(self, folder: Path, exact: Callable[[], dict[str, float]]) -> None:
@@ -138,7 +137,7 @@ class ProgressLog(TrainerCallback):
             state.log_history.append({"step": 0, **self.exact()})
 
     def on_log(self, args, state, control, **kwargs) -> None:
-        # Every process asks: where the model is sharded, a forward pass needs all of them.
+        # Every process calls it: a forward pass of a sharded model needs all processes.
         if "loss" in state.log_history[-1]:
             state.log_history[-1].update(self.exact())
         if state.is_world_process_zero:
@@ -148,11 +147,11 @@ class ProgressLog(TrainerCallback):
 
 
 def progress(log_history: list[dict[str, Any]]) -> pd.DataFrame:
-    """A trainer's log as a table: one row an update, columns by the sandbox's names."""
+    """Convert a trainer's log to a table: one row per update, columns with the sandbox's names."""
     rows: dict[int, dict[str, Any]] = {}
     for entry in log_history:
         row = rows.setdefault(int(entry["step"]), {})
-        # The trainer's mean loss at the end leaves out what came before a resumption.
+        # Drop the trainer's final mean loss: on resume it covers only part of the training.
         row.update({_column(name): _entry(entry[name]) for name in entry if name != "train_loss"})
     return pd.DataFrame(list(rows.values())).sort_index(axis=1)
 
@@ -169,7 +168,7 @@ def _column(name: str) -> str:
 
 
 def _entry(value: Any) -> Any:
-    """A logged value as CSV can hold it; NaN as text, for to pandas it is a value that lacks."""
+    """Convert a logged value for CSV. NaN becomes text, because pandas treats it as missing."""
     one = number(value)
     if value is None or (one is not None and not math.isnan(one)):
         return one

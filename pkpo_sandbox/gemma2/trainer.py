@@ -1,6 +1,6 @@
 # pyright: reportMissingImports=false
 # (TRL is an optional extra: types are checked where it is installed.)
-"""PKPO for language models: TRL's GRPOTrainer with the advantages of a group replaced."""
+"""PKPO for language models: TRL's GRPOTrainer with other advantages."""
 
 from typing import Any
 
@@ -24,8 +24,8 @@ from pkpo_sandbox.gemma2.metrics import (
 from pkpo_sandbox.gemma2.objective import weights_of_scorable
 from pkpo_sandbox.transforms import powers_of_two
 
-PROBLEM = "problem_index"  # the column by which a row of the training set is known
-# Settings of a model's generation_config that change what is sampled, and that TRL does not reset.
+PROBLEM = "problem_index"  # the column that identifies a row of the training set
+# Settings of a model's generation_config that change the samples and that TRL does not reset.
 BENT = (
     "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff", "guidance_scale",
     "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "encoder_repetition_penalty",
@@ -38,24 +38,24 @@ BENT = (
 class PKPOTrainer(GRPOTrainer):
     """``GRPOTrainer`` with n · transform(rewards) as advantages (arXiv 2505.15201).
 
-    TRL averages its loss over attempts, hence n times the sum-convention weights. GRPOTrainer has
-    no hook for advantages, so this overrides two of its private methods and nothing else:
+    TRL averages its loss over attempts, so the advantages are n times the sum-convention weights.
+    GRPOTrainer has no hook for advantages. This class overrides two of its private methods:
 
-    - ``_calculate_rewards`` keeps what it returns, the rewards of all processes;
+    - ``_calculate_rewards`` keeps its result, the rewards of all processes;
     - ``_generate_and_score_completions`` replaces the advantages before TRL shuffles and splits
-      them. A tripwire compares TRL's own advantages with those that the kept rewards imply, and
-      stops training if TRL ever lays its rows out differently.
+      them. It also checks the order of TRL's rows: it computes TRL's own advantages from the kept
+      rewards, and stops training if they differ.
 
-    In evaluation nothing is trained: there the groups are only measured.
+    In evaluation the groups are only measured, and no advantage is replaced.
 
-    :param model: a model or the path of one, as for ``GRPOTrainer``
+    :param model: a model or its path, as for ``GRPOTrainer``
     :param reward_funcs: ``f(prompts, completions, **columns)`` -> list of rewards, None where an
-        attempt cannot be scored; a completion is a str, or messages if the prompt is
+        attempt cannot be scored; a completion is a str, or messages if the prompt is messages
     :param args: the settings
     :param train_dataset: rows with a ``prompt``; one row is one problem
     :param kwargs: of ``GRPOTrainer``: ``eval_dataset``, ``processing_class``, ``peft_config``, ...
     :raises ValueError: if the settings are not a ``PKPOConfig``, the data do not fill a batch, or
-        the model samples answers from another distribution than the one that is trained
+        the model does not sample answers from the policy that is trained
     """
 
     args: PKPOConfig
@@ -86,7 +86,7 @@ class PKPOTrainer(GRPOTrainer):
         )
         _check_sampling(self.model)
         if args.use_vllm and args.vllm_mode == "colocate":
-            # The engine has seeded this process with a number of its own, not with args.seed.
+            # vLLM has reseeded this process, so seed it with args.seed again.
             set_seed(args.seed + self.accelerator.process_index // args.vllm_tensor_parallel_size)
 
     def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -99,31 +99,31 @@ class PKPOTrainer(GRPOTrainer):
         training = model.training
         n: Any = self.num_generations if training else self.num_generations_eval
         # 1. the rewards of all processes (groups, n), NaN where no function could score an attempt;
-        # on the CPU, for a GPU would take longer to start so many small operations than they take
+        # on the CPU, because a GPU is slower for many small operations
         parts = self._reward_parts.cpu()
         flat = (parts * self.reward_weights.to(parts.device)).nansum(dim=1)
         flat = flat.masked_fill(parts.isnan().all(dim=1), torch.nan)
         start = self.accelerator.process_index * len(inputs)
         here = slice(start, start + len(inputs))
-        # 2. the tripwire
+        # 2. the check of the row order
         _check_layout(flat, n, output["advantages"].cpu(), here)
         rewards = flat.view(-1, n)
         ks = powers_of_two(n) if training else evaluated_at(n)
         metrics = group_metrics(rewards, self.args.solved_at, ks)
         if training:
-            # 3. the transform; nothing centres or scales it afterwards
+            # 3. the transform; its weights are not centred or scaled afterwards
             values = self.objective.at(self._remaining())
             weights = weights_of_scorable(self.objective, rewards, values)
             advantages = (n * weights).flatten()
             output["advantages"] = advantages[here].to(output["advantages"])
             _replace_last(self._logs["advantages"], advantages.tolist())
-            # 4. what happened
+            # 4. metrics of training
             metrics["zero_signal"] = (weights == 0).all(dim=1).float().tolist()
             if "k" in values:
                 metrics["max_at_k"] = best_of(rewards, values["k"]).tolist()
                 self._metrics["train"]["k"] = [values["k"]]
             self._metrics["train"]["rollout/solved"] = [self._solve(inputs, rewards)]
-        # TRL's log averages these lists, and so weighs all groups of a logging step alike.
+        # TRL's log averages these lists, so all groups of a logging step have the same weight.
         if training:
             for name, per_group in metrics.items():
                 self._metrics["train"][f"rollout/{name}"].extend(per_group)
@@ -136,21 +136,21 @@ class PKPOTrainer(GRPOTrainer):
         return output
 
     def _unmeasured(self) -> int | None:
-        """How many problems an evaluation has still to come.
+        """Return the number of problems that this evaluation has not yet measured.
 
-        Several processes fill up their last batch with problems that were measured before.
+        Several processes repeat measured problems to fill their last batch.
         """
         handler: Any = self.callback_handler
         data = handler.eval_dataloader.dataset
         return len(data) - len(self._metrics["eval"]["max_at_1"]) if has_length(data) else None
 
     def _remaining(self) -> float:
-        """The part of training still to come, a function of the step alone: resume-safe."""
+        """Return the remaining fraction of training. It depends on the step only."""
         return 1 - self.state.global_step / self.state.max_steps
 
     def _solve(self, inputs: list[dict[str, Any]], rewards: Tensor) -> float:
-        """Note the solved problems of all processes; the cumulative solve rate."""
-        # On resume the callback is another instance, so it is looked up each time.
+        """Record the solved problems of all processes. -> the solve rate"""
+        # A resume replaces the callback's instance, so look it up each time.
         callbacks = self.callback_handler.callbacks
         (solved,) = (callback for callback in callbacks if isinstance(callback, SolvedProblems))
         if solved.n_problems != self.n_problems:
@@ -174,10 +174,10 @@ _PIN = (
 
 
 def _check_layout(flat: Tensor, n: int, advantages: Tensor, here: slice) -> None:
-    """Compare TRL's advantages of this process with those that the kept rewards imply.
+    """Compare TRL's advantages of this process with those computed from the kept rewards.
 
-    :param flat: (rows of all processes,), the groups one after another
-    :param advantages: (rows of this process,) by TRL, which are g - mean g, and 0 where unscorable
+    :param flat: (rows of all processes,) the rewards, one group after another
+    :param advantages: (rows of this process,) of TRL: g - mean g, and 0 where unscorable
     :raises RuntimeError: if they differ
     """
     if flat.numel() % n == 0:
@@ -193,7 +193,7 @@ def _check_layout(flat: Tensor, n: int, advantages: Tensor, here: slice) -> None
 
 
 def _replace_last(log: Any, values: list[float]) -> None:
-    """Put values in place of as many at the end of a deque."""
+    """Replace the last len(values) entries of a deque."""
     for _ in range(min(len(values), len(log))):
         log.pop()
     log.extend(values)
@@ -210,10 +210,10 @@ def _check_evaluation(args: PKPOConfig) -> None:
 
 
 def _check_sampling(model: Any) -> None:
-    """Refuse a model whose answers are no samples of the policy that is trained.
+    """Refuse a model that does not sample answers from the policy that is trained.
 
-    TRL generates with dropout on. It also follows the model's generation_config where it sets
-    nothing itself.
+    TRL generates with dropout on. It also uses the model's generation_config for settings that it
+    does not set itself.
     """
     dropout = [part.p for part in model.modules() if isinstance(part, torch.nn.Dropout)]
     if max([getattr(model.config, "attention_dropout", 0.0), *dropout]) > 0:

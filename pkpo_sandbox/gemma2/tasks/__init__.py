@@ -1,6 +1,6 @@
 # pyright: reportMissingImports=false
 # (datasets comes with an optional extra: types are checked where it is installed.)
-"""Tasks: prompts, and what an answer to one is worth. One file a task, found by ``_target_``."""
+"""Tasks: prompts and the rewards of answers. One file per task, named by ``_target_``."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,10 @@ Message = dict[str, str]
 
 @dataclass
 class DataPaths:
-    """Where the user's data are.
+    """Paths of the user's data.
 
-    :param path: to train on
-    :param eval_path: to evaluate on, or None
+    :param path: training data
+    :param eval_path: evaluation data, or None
     """
 
     path: str | None = None
@@ -24,48 +24,48 @@ class DataPaths:
 
 
 class Task:
-    """What a task of one's own derives from; the app calls these in this order.
+    """Base class of tasks, also of your own. The app calls its methods in this order.
 
-    Rows have a ``prompt``, a str or messages, and any other columns that ``reward`` takes.
+    Rows have a ``prompt``, a str or messages, and all other columns that ``reward`` needs.
     """
 
     def check(self, data: DataPaths, model: Any) -> None:
-        """Refuse, before anything is loaded, what cannot work.
+        """Refuse a configuration that cannot work. Called before anything is loaded.
 
         :param model: the model's settings, as in :mod:`pkpo_sandbox.gemma2.models`
-        :raises ValueError: naming what is missing and the cure
+        :raises ValueError: naming the problem and the cure
         """
         raise NotImplementedError
 
     def load(self, data: DataPaths) -> "tuple[Dataset, Dataset | None]":
-        """The training set and the evaluation set."""
+        """Return the training set and the evaluation set."""
         raise NotImplementedError
 
     def reward(self, prompts: list, completions: list, **columns: Any) -> list[float | None]:
-        """The reward of each completion, None where there can be none."""
+        """Return the reward of each completion, None if it cannot be scored."""
         raise NotImplementedError
 
     def warm_up(self, model: Any, tokenizer: Any, seed: int) -> None:
-        """Whatever a model needs before reinforcement learning; most need nothing."""
+        """Prepare the model for reinforcement learning. Most tasks need no warm-up."""
 
     def exact(self, model: Any, tokenizer: Any) -> dict[str, float]:
-        """Exact values of a policy under ``exact/...`` names, for tasks that can compute them.
+        """Return exact values of a policy under ``exact/...`` names, if the task can compute them.
 
-        Asked on every process alike, for a model may be spread over them all.
+        Called on every process, because a model may be sharded over all of them.
         """
         return {}
 
     def close(self) -> None:
-        """Let go of what the task started, such as processes; called when training is over."""
+        """Release resources such as processes. Called after training."""
 
 
 def text(message: str | list[Message]) -> str:
-    """A prompt or completion as one text, whether it came as a str or as messages."""
+    """Convert a prompt or completion, a str or messages, to one text."""
     return message if isinstance(message, str) else "\n".join(part["content"] for part in message)
 
 
 def worded(prompt: str, conversational: bool) -> str | list[Message]:
-    """A prompt as TRL takes it. Gemma's template has no system role: all is the user's turn."""
+    """Convert a prompt to TRL's format. Gemma has no system role, so all is one user turn."""
     return [{"role": "user", "content": prompt}] if conversational else prompt
 
 
@@ -73,7 +73,7 @@ def within_context(dataset: "Dataset", tokenizer: Any, limit: int) -> "tuple[Dat
     """Drop prompts of more than ``limit`` tokens.
 
     :param limit: the model's context minus the room for an answer
-    :return: the rest, and how many were dropped
+    :return: the remaining rows, and the number of dropped rows
     """
 
     def fits(row: dict[str, Any]) -> bool:

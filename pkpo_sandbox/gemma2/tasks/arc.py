@@ -1,6 +1,6 @@
 # pyright: reportMissingImports=false
 # (datasets comes with an optional extra: types are checked where it is installed.)
-"""ARC-AGI-1: find the rule of a grid puzzle and apply it (arXiv 1911.01547)."""
+"""ARC-AGI-1: find the rule of a grid puzzle, and apply it (arXiv 1911.01547)."""
 
 import json
 import re
@@ -24,21 +24,21 @@ INSTRUCTION = (
     "input. Write a grid as one line a row, with a blank between cells, and end with the output "
     "grid.\n"
 )
-LARGEST = 30  # cells on a side
+LARGEST = 30  # cells per side
 _ROW = re.compile(r"^[ \t]*\d(?:[ \t]+\d)*[ \t]*$")
 
 
 @dataclass(frozen=True)
 class ArcTask(Task):
-    """Puzzles as the folder ``data/training`` of ARC-AGI-1 has them, one JSON file each.
+    """Puzzles in the format of the folder ``data/training`` of ARC-AGI-1, one JSON file each.
 
     A file is {"train": [{"input", "output"}...], "test": [...]} with grids of 0..9, at most 30x30.
-    Each test input is a problem of its own. A completion gets 1 if its last grid is the output,
-    cell by cell, else 0.
+    Each test input is one problem. A completion gets reward 1 if its last grid equals the output in
+    every cell, else 0.
 
-    :param conversational: prompts as a user's turn, for models tuned to instructions; else text
-    :param test_fraction: share of the puzzles at ``data.path`` that are held out to evaluate on
-    :param split_seed: of the draw of those
+    :param conversational: prompts as a user turn, for instruction-tuned models; else plain text
+    :param test_fraction: share of the puzzles at ``data.path`` that are held out for evaluation
+    :param split_seed: seed of this split
     :raises ValueError: if test_fraction is not in [0, 1)
     """
 
@@ -92,7 +92,7 @@ class ArcTask(Task):
         ]
 
     def _rows(self, files: list[Path]) -> "Dataset":
-        """Rows with prompt, gold, the file's name and the number of the test input."""
+        """Make rows with prompt, gold, the file's name and the number of the test input."""
         from datasets import Dataset
 
         rows = []
@@ -106,14 +106,14 @@ class ArcTask(Task):
 
 
 def written(grid: Grid) -> str:
-    """A grid as text: one line a row, a blank between cells."""
+    """Write a grid as text: one line per row, a blank between cells."""
     return "\n".join(" ".join(map(str, row)) for row in grid)
 
 
 def last_grid(answer: str) -> Grid | None:
-    """The last run of lines in a text that hold nothing but single digits; None if there is none.
+    """Return the last block of lines that hold only single digits, or None if there is none.
 
-    It may be no rectangle. Only a grid that equals the right one gets a reward.
+    The block may not be a rectangle. Only a grid that equals the right one gets a reward.
     """
     grid: Grid = []
     for line in reversed(answer.splitlines()):
@@ -132,7 +132,7 @@ def _words(examples: list[dict[str, Grid]], test: Grid) -> str:
 
 
 def _puzzle(file: Path) -> dict[str, list[dict[str, Grid]]]:
-    """A puzzle, or a ValueError that names the file and what is wrong with it."""
+    """Read a puzzle. A ValueError names the file and what is wrong with it."""
     try:
         puzzle = json.loads(read_text(file))
         grids = [

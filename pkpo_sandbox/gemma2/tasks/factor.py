@@ -1,12 +1,12 @@
 # pyright: reportMissingImports=false
 # (datasets comes with an optional extra: types are checked where it is installed.)
-"""Name a prime factor of N: a task on which k = 1 stalls, small enough for a CPU and exact values.
+"""Name a prime factor of N: a task on which k = 1 stalls, with exact values, for a CPU.
 
-The skewed warm-up makes the stall. It teaches the tiny model to answer with some small prime, often
-2 and seldom 19, whatever N is. Half of the prompts are even (easy: 2 is right), the others have no
-prime factor below 7 (hard). With k = 1 the shared weights learn "2" for all prompts before the rare
-successes on hard ones can be told apart; with larger k a prompt that is often solved counts for
-little. It shows the mechanism of arXiv 2505.15201, not a gain on language tasks.
+The skewed warm-up causes the stall. It teaches the tiny model to answer with a small prime, often 2
+and rarely 19, for every N. Half of the prompts are even (easy: 2 is right). The others have no
+prime factor below 7 (hard). With k = 1 the shared weights learn "2" for all prompts, before the
+rare successes on hard prompts have an effect. With a larger k a prompt that is often solved has
+little weight. The task shows the mechanism of arXiv 2505.15201, not a gain on language tasks.
 """
 
 from dataclasses import dataclass
@@ -29,15 +29,15 @@ class FactorTask(Task):
     """Name a prime factor of N.
 
     :param low: smallest N
-    :param high: N is below this
-    :param n_easy: even prompts, drawn at random; the hard ones are all N whose smallest prime
-        factor is 7 to 19
-    :param data_seed: of that draw
-    :param prior: of the answers 2, 3, ..., 19 in the warm-up; adds up to 1
-    :param warm_up_steps: supervised updates, 0 for none
-    :param warm_up_batch: prompts in each
-    :param warm_up_lr: AdamW's learning rate at its start, which falls to 0
-    :raises ValueError: for numbers out of these ranges
+    :param high: N is below this number
+    :param n_easy: number of even prompts, drawn at random; the hard prompts are all N whose
+        smallest prime factor is 7 to 19
+    :param data_seed: seed of this draw
+    :param prior: probabilities of the answers 2, 3, ..., 19 in the warm-up; they add up to 1
+    :param warm_up_steps: number of supervised updates, 0 for none
+    :param warm_up_batch: prompts per update
+    :param warm_up_lr: initial learning rate of AdamW; it decays linearly to 0
+    :raises ValueError: if a value is out of range
     """
 
     low: int = 30
@@ -72,13 +72,13 @@ class FactorTask(Task):
             raise ValueError("task=factor makes its own prompts: leave data.path and eval_path out")
         if not isinstance(model, TinyGemma2) or model.numbers < self.high:
             raise ValueError(
-                f"task=factor is worded in numbers below {self.high}, each one token of model=tiny "
-                f"with model.numbers of at least that, and {model} does not read it: choose "
-                "task=math or task=arc for it"
+                f"task=factor is worded in numbers below {self.high}: it needs model=tiny with "
+                f"model.numbers of at least {self.high}, but the model is {model}. Choose "
+                "task=math or task=arc for another model"
             )
 
     def numbers(self) -> tuple[list[int], list[int]]:
-        """The easy and the hard N."""
+        """Return the easy and the hard N."""
         everything = range(self.low, self.high)
         even = [n for n in everything if n % 2 == 0]
         drawn = np.random.default_rng(self.data_seed).choice(even, self.n_easy, replace=False)
@@ -92,14 +92,14 @@ class FactorTask(Task):
         return Dataset.from_dict({"prompt": [str(n) for n in easy + hard]}), None
 
     def reward(self, prompts: list, completions: list, **columns: Any) -> list[float | None]:
-        """1 for a prime factor of N and nothing else, 0 for anything else."""
+        """Return 1 if the answer is exactly one prime factor of N, else 0."""
         return [
             float(text(answer).strip() in map(str, prime_factors(int(text(prompt)))))
             for prompt, answer in zip(prompts, completions, strict=True)
         ]
 
     def warm_up(self, model: Any, tokenizer: Any, seed: int) -> None:
-        """Teach valid answers: primes from ``prior``, whatever N is, then the end."""
+        """Teach valid answers: a prime from ``prior``, independent of N, then <eos>."""
         import torch
 
         rng = np.random.default_rng(seed)
@@ -117,7 +117,7 @@ class FactorTask(Task):
             ids = torch.as_tensor(
                 np.stack([*columns, np.full(self.warm_up_batch, eos)], axis=1), device=model.device
             )
-            logits = model(ids[:, :-1]).logits[:, 1:]  # of the answer and of the end
+            logits = model(ids[:, :-1]).logits[:, 1:]  # of the answer and of <eos>
             loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 2:].flatten())
             optimizer.zero_grad()
             loss.backward()
@@ -125,9 +125,10 @@ class FactorTask(Task):
             decay.step()
 
     def exact(self, model: Any, tokenizer: Any) -> dict[str, float]:
-        """pass@k at temperature 1 over all prompts, the hard ones, and the answers' entropy (nats).
+        """Return the entropy of answers (nats) and pass@k at temperature 1.
 
-        The chance p of a prompt is Σ P(q)·P(end|q) over its prime factors q; pass@k is 1 - (1-p)^k.
+        pass@k is the mean over all prompts, and over the hard prompts, of 1 - (1-p)^k. Here
+        p = Σ P(q)·P(eos|q) over the prime factors q of a prompt.
         """
         import torch
 
@@ -161,7 +162,7 @@ class FactorTask(Task):
 
 
 def prime_factors(n: int) -> list[int]:
-    """The distinct prime factors of n ≥ 2, in ascending order."""
+    """Return the distinct prime factors of n ≥ 2, in ascending order."""
     factors, divisor = [], 2
     while divisor * divisor <= n:
         if n % divisor == 0:

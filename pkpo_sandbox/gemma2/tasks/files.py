@@ -1,21 +1,21 @@
 # pyright: reportMissingImports=false
 # (pyarrow comes with an optional extra: types are checked where it is installed.)
-"""Data files of a user, read such that every error names the file and what to do about it."""
+"""Read data files of a user. Every error names the file and a cure."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-LFS = "version https://git-lfs"  # how a file begins that Git LFS has not fetched
+LFS = "version https://git-lfs"  # the start of a file that Git LFS has not fetched
 
 
 def data_files(path: str, *suffixes: str) -> list[Path]:
-    """The data files of a path, a file or a folder, in the order of their names.
+    """List the data files of a path, a file or a folder, sorted by name.
 
-    Hidden files of a folder, such as the ``._a.json`` of macOS, are left out; the terminal says so.
+    Hidden files in a folder, such as ``._a.json`` of macOS, are left out, with a printed note.
 
-    :param suffixes: that a data file has
+    :param suffixes: suffixes of data files
     :raises ValueError: if there is no such file
     """
     place = Path(path).expanduser()
@@ -31,9 +31,9 @@ def data_files(path: str, *suffixes: str) -> list[Path]:
 
 
 def read_text(file: Path) -> str:
-    """The text of a file in UTF-8, with or without a byte order mark.
+    """Read a UTF-8 file, with or without a byte order mark.
 
-    :raises ValueError: if it is something else
+    :raises ValueError: if the file is not UTF-8, or is a pointer of Git LFS
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -45,7 +45,7 @@ def read_text(file: Path) -> str:
 
 
 def read_rows(file: Path) -> list[dict[str, Any]]:
-    """The rows of a .jsonl or .parquet file.
+    """Read the rows of a .jsonl or .parquet file.
 
     :raises ValueError: naming the file, the line and the cure
     """

@@ -1,10 +1,11 @@
 # pyright: reportMissingImports=false
 # (math-verify comes with an optional extra: types are checked where it is installed.)
-"""Whether two answers of mathematics are the same.
+"""Decide whether two mathematical answers are equivalent.
 
-math-verify compares expressions by computer algebra. What it is not made for is compared here
-first: marks at the end, texts, units, numerals with a base, decimals, lists, ±, intervals. It drops
-indices, so that 4321_5 is 4321_6 to it, and it compares a decimal to six places after the point.
+math-verify compares expressions by computer algebra. This module first compares what math-verify
+does not handle: trailing punctuation, texts, units, numerals with a base, decimals, lists, ±,
+intervals. For example math-verify drops indices, so that 4321_5 equals 4321_6, and it compares
+decimals to six places only.
 """
 
 import logging
@@ -15,7 +16,7 @@ from typing import Any
 
 from pkpo_sandbox.gemma2.tasks import latex as tex
 
-CLOSE = 1e-12  # relative difference up to which two numbers are one, such as 0.1+0.2 and 0.3
+CLOSE = 1e-12  # numbers within this relative difference are equal, such as 0.1+0.2 and 0.3
 _VARIABLE = r"(?:[A-Za-z]|\\(?:theta|alpha|beta|gamma|lambda|mu|phi|omega))"
 _NAMED = re.compile(
     rf"({_VARIABLE})\s*(?:\(\s*{_VARIABLE}\s*\))?\s*(=|\\in(?![A-Za-z]))\s*(.*)", re.DOTALL
@@ -28,10 +29,10 @@ _OPPOSITE = {"<": ">", r"\le": r"\ge", ">": "<", r"\ge": r"\le"}
 
 @dataclass(frozen=True)
 class Parts:
-    """An answer of several parts.
+    """An answer with several parts.
 
     :param items: the parts
-    :param brackets: around them if their order counts; None for a set or a list
+    :param brackets: the brackets around them if their order counts; None for a set or a list
     """
 
     items: tuple[str, ...]
@@ -39,14 +40,14 @@ class Parts:
 
 
 def is_equivalent(gold: str, answer: str) -> float:
-    """1 if an answer in LaTeX is worth what the right one is, else 0. Not symmetric: gold first.
+    """Return 1 if a LaTeX answer is equivalent to the right one, else 0. Not symmetric.
 
-    Lists and sets are the same in any order, ``a ± b`` is a list of two; pairs and intervals are
-    the same in their order, with their brackets. Percent signs are ignored, as in MATH's own
-    grading; units count only if both have one that is known. A number in another base is another.
+    Lists and sets are equal in any order. ``a ± b`` is a list of two. Pairs and intervals must have
+    the same order and brackets. Percent signs are ignored, as in MATH's own grading. Units are
+    compared only if both answers have a known unit. Numerals in different bases are not equal.
 
-    It may take forever; it runs in a process of
-    :class:`~pkpo_sandbox.gemma2.tasks.verifier.Verifier`, which ends it.
+    The comparison may never end. So it runs in a process of
+    :class:`~pkpo_sandbox.gemma2.tasks.verifier.Verifier`, which kills it after a time limit.
     """
     gold, answer = tex.cleaned(gold), tex.cleaned(answer)
     if gold == answer:
@@ -65,7 +66,7 @@ def _same(gold: str, answer: str) -> bool:
         return False
     if _same_parts(wanted or Parts((gold,)), given or Parts((answer,))):
         return True
-    single = wanted is None or given is None  # an expression whose value is a list, say
+    single = wanted is None or given is None  # for example an expression whose value is a list
     return (single or r"\cup" in gold + answer) and _same_by_algebra(gold, answer)
 
 
@@ -79,7 +80,7 @@ def _same_parts(gold: Parts, answer: Parts) -> bool:
 
 
 def _without_names(gold: str, answer: str) -> tuple[str, str]:
-    """Without "x =" and "x in", where only one of the two has it or both have the same."""
+    """Remove "x =" and "x in", if only one answer has it or both have the same variable."""
     named = [_NAMED.fullmatch(side) for side in (gold, answer)]
     names = {match[1] for match in named if match}
     if len(names) != 1 or any(
@@ -91,7 +92,7 @@ def _without_names(gold: str, answer: str) -> tuple[str, str]:
 
 
 def parts(latex: str) -> Parts | None:
-    """The parts of a list, set, pair, interval, union or ± expression; None if it is one thing."""
+    """Split a list, set, pair, interval, union or ± expression. None for a single item."""
     if latex in _EMPTY:
         return Parts(())
     if latex in _REALS:
@@ -122,7 +123,7 @@ def parts(latex: str) -> Parts | None:
 
 
 def _flat(items: Sequence[str]) -> list[str]:
-    """Lists inside of a list as one."""
+    """Flatten lists inside a list."""
     flat = []
     for item in items:
         named = _NAMED.fullmatch(item)
@@ -138,7 +139,7 @@ def _both_signs(latex: str) -> tuple[str, str]:
 
 
 def _interval(latex: str) -> Parts | None:
-    r"""The interval that ``0 < x \le 1`` or ``x > 3`` describes; None for other expressions."""
+    r"""Convert ``0 < x \le 1`` or ``x > 3`` to an interval. None for other expressions."""
     sides = tex.split(latex, *_OPPOSITE)
     signs = [token for token, _, depth in tex.tokens(latex) if depth == 0 and token in _OPPOSITE]
     if len(sides) == 2 and re.fullmatch(_VARIABLE, sides[1]):
@@ -171,8 +172,8 @@ def _same_in_any_order(gold: Sequence[str], answer: Sequence[str]) -> bool:
 
 
 def _same_single(gold: str, answer: str) -> bool:
-    """Two answers that are each one thing."""
-    # 1. numerals with a base; in base ten they are numbers
+    """Compare two answers that are single items."""
+    # 1. numerals with a base; base ten is a plain number
     numerals = [tex.numeral(side) for side in (gold, answer)]
     if any(numerals):
         gold, answer = (
@@ -210,7 +211,7 @@ def _is_time(latex: str) -> bool:
 def _same_by_algebra(gold: str, answer: str) -> bool:
     from math_verify import LatexExtractionConfig, parse, verify
 
-    # It would warn that its own timeouts, by signal.alarm, are off.
+    # Silence its warning that its own timeouts, by signal.alarm, are off.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     wanted, given = (
         parse(f"\\boxed{{{side}}}", [LatexExtractionConfig()], parsing_timeout=None)  # type: ignore[arg-type]
@@ -222,7 +223,7 @@ def _same_by_algebra(gold: str, answer: str) -> bool:
 
 
 def _apart(a: Any, b: Any) -> bool:
-    """Whether both are numbers and differ, however small they are."""
+    """Whether both are numbers and differ by more than a relative ``CLOSE``."""
     from sympy import Expr
 
     if not all(isinstance(side, Expr) and side.is_number for side in (a, b)):

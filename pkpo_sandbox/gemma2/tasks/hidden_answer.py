@@ -1,10 +1,10 @@
 # pyright: reportMissingImports=false
 # (datasets comes with an optional extra: types are checked where it is installed.)
-"""Guess a hidden answer: a task whose held-out pass@k is known exactly, small enough for a CPU.
+"""Guess a hidden answer: a task with an exact held-out pass@k, for a CPU.
 
-A problem is a context and a right answer, drawn once from the context's distribution q. The prompt
-is the context alone, so no policy can know the answer: it can only spread its attempts over likely
-ones. Training has a finite set of problems; all other draws from q are held out.
+A problem is a context and a right answer. The answer is drawn once from the context's distribution
+q. The prompt is the context only, so no policy can know the answer. A policy can only spread its
+attempts over likely answers. The training set is finite. All other draws from q are held out.
 """
 
 from dataclasses import dataclass
@@ -28,17 +28,17 @@ SPLITS = ("train", "held_out")
 class HiddenAnswerTask(Task):
     """Guess the answer that belongs to a context, both written as numbers.
 
-    :param n_contexts: the contexts are the numbers below it
-    :param n_answers: the answers are the numbers below it
-    :param exponent: of Zipf's law: the answer of rank r has a chance in proportion to
-        1/r**exponent; each context has its own order of the answers
-    :param n_train: problems to train on, as many for each context
-    :param n_test: problems to evaluate on by sampling, fresh draws, as many for each context
-    :param data_seed: of the orders and the draws
-    :param warm_up_steps: supervised updates that teach valid answers, all equally likely
-    :param warm_up_batch: prompts in each
-    :param warm_up_lr: AdamW's learning rate at the start of them, which falls to 0
-    :raises ValueError: for numbers out of these ranges
+    :param n_contexts: number of contexts: 0..n_contexts-1
+    :param n_answers: number of answers: 0..n_answers-1
+    :param exponent: of Zipf's law: the answer of rank r has a probability proportional to
+        1/r**exponent; each context ranks the answers differently
+    :param n_train: number of training problems, the same number for each context
+    :param n_test: number of new problems for sampled evaluation, the same number for each context
+    :param data_seed: seed of the ranks and the draws
+    :param warm_up_steps: number of supervised updates, which teach all answers equally
+    :param warm_up_batch: prompts per update
+    :param warm_up_lr: initial learning rate of AdamW; it decays linearly to 0
+    :raises ValueError: if a value is out of range
     """
 
     n_contexts: int = 8
@@ -75,21 +75,21 @@ class HiddenAnswerTask(Task):
         largest = max(self.n_contexts, self.n_answers)
         if not isinstance(model, TinyGemma2) or model.numbers < largest:
             raise ValueError(
-                f"task=hidden_answer is worded in numbers below {largest}, each one token of "
-                f"model=tiny with model.numbers of at least that, and {model} does not read it: "
-                "choose task=math or task=arc for it"
+                f"task=hidden_answer is worded in numbers below {largest}: it needs model=tiny "
+                f"with model.numbers of at least {largest}, but the model is {model}. Choose "
+                "task=math or task=arc for another model"
             )
 
     @cached_property
     def chances(self) -> NDArray[np.float64]:
-        """q, the chance of each answer to be right: (n_contexts, n_answers), rows add up to 1."""
+        """q, the probability that each answer is right: (n_contexts, n_answers)."""
         rng = np.random.default_rng([self.data_seed, 0])
         by_rank = 1 / np.arange(1, self.n_answers + 1) ** self.exponent
         order = np.stack([rng.permutation(self.n_answers) for _ in range(self.n_contexts)])
         return (by_rank / by_rank.sum())[order]
 
     def problems(self, split: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The contexts and the right answers of the problems to train on, or to sample from."""
+        """Return the contexts and the right answers of the problems of a split."""
         size = self.n_train if split == "train" else self.n_test
         rng = np.random.default_rng([self.data_seed, 1 + SPLITS.index(split)])
         contexts = np.repeat(np.arange(self.n_contexts), size // self.n_contexts)
@@ -106,14 +106,14 @@ class HiddenAnswerTask(Task):
         return train, test
 
     def reward(self, prompts: list, completions: list, **columns: Any) -> list[float | None]:
-        """1 for the right number and nothing else, 0 for anything else."""
+        """Return 1 if the answer is exactly the right number, else 0."""
         return [
             float(text(answer).strip() == str(gold))
             for answer, gold in zip(completions, columns["gold"], strict=True)
         ]
 
     def warm_up(self, model: Any, tokenizer: Any, seed: int) -> None:
-        """Teach valid answers: any of them, whatever the context is, then the end."""
+        """Teach valid answers: a uniform answer, independent of the context, then <eos>."""
         import torch
 
         rng = np.random.default_rng(seed)
@@ -128,7 +128,7 @@ class HiddenAnswerTask(Task):
             ends = [np.full(self.warm_up_batch, token) for token in (bos, eos)]
             ids = np.stack([ends[0], first + contexts, first + answers, ends[1]], axis=1)
             ids = torch.as_tensor(ids, device=model.device)
-            logits = model(ids[:, :-1]).logits[:, 1:]  # of the answer and of the end
+            logits = model(ids[:, :-1]).logits[:, 1:]  # of the answer and of <eos>
             loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 2:].flatten())
             optimizer.zero_grad()
             loss.backward()
@@ -136,7 +136,7 @@ class HiddenAnswerTask(Task):
             decay.step()
 
     def policy(self, model: Any, tokenizer: Any) -> NDArray[np.float64]:
-        """The chance that each answer is given, and then the end: (n_contexts, n_answers)."""
+        """Return the probability of each answer followed by <eos>: (n_contexts, n_answers)."""
         import torch
 
         first = tokenizer.convert_tokens_to_ids("0")
@@ -153,7 +153,7 @@ class HiddenAnswerTask(Task):
         return given.exp().view(self.n_contexts, self.n_answers).cpu().numpy()
 
     def exact(self, model: Any, tokenizer: Any) -> dict[str, float]:
-        """pass@k of the policy on the training set and on all that is held out, and its entropy."""
+        """Return the policy's entropy, and its pass@k on the training set and on held-out draws."""
         policy = self.policy(model, tokenizer)
         values = {
             f"exact/pass_at_{k}_{split}": pass_at(policy, self.weights(split), k)
@@ -164,7 +164,7 @@ class HiddenAnswerTask(Task):
         return {**values, "exact/entropy": float(-(policy * np.log(positive)).sum(1).mean())}
 
     def weights(self, split: str) -> NDArray[np.float64]:
-        """How often each answer is right: in the training set, or by q where it is held out."""
+        """Return how often each answer is right: in the training set, or q if held out."""
         if split == "held_out":
             return self.chances
         counts = np.zeros((self.n_contexts, self.n_answers))
@@ -173,7 +173,7 @@ class HiddenAnswerTask(Task):
 
 
 def pass_at(policy: NDArray[np.float64], chances: NDArray[np.float64], k: int) -> float:
-    """The chance that one of k independent attempts is right: Σ_a q_a (1 - (1 - π_a)^k).
+    """The probability that one of k independent attempts is right: Σ_a q_a (1 - (1 - π_a)^k).
 
     :param policy: π, (contexts, answers)
     :param chances: q, of the same shape
@@ -182,10 +182,10 @@ def pass_at(policy: NDArray[np.float64], chances: NDArray[np.float64], k: int) -
 
 
 def best_policy(chances: NDArray[np.float64], k: int) -> NDArray[np.float64]:
-    """The policy with the largest pass@k among all whose attempts are independent.
+    """The policy with the largest pass@k, if attempts are independent.
 
-    π_a = max(0, 1 - (λ/(k q_a))^(1/(k-1))) with λ such that a row adds up to 1; for k = 1 the
-    likeliest answer.
+    π_a = max(0, 1 - (λ/(k q_a))^(1/(k-1))). λ makes each row add up to 1. For k = 1 the policy
+    always gives the most likely answer.
 
     :param chances: q, (contexts, answers)
     :return: π, of the same shape

@@ -1,6 +1,6 @@
-r"""What a short LaTeX answer says, before any computer algebra: text, numbers, units, parts.
+r"""Parse short LaTeX answers without computer algebra: text, numbers, units, parts.
 
-Pure functions on strings. An answer is what stands inside of ``\boxed{}``.
+Pure functions on strings. An answer is the content of ``\boxed{}``.
 """
 
 import re
@@ -34,7 +34,7 @@ _UNICODE = str.maketrans(
 _REWRITTEN = tuple(
     (re.compile(pattern), new)
     for pattern, new in (
-        (r"(?<!\\)\$|\\[()\[\]](?![a-z])", ""),  # of mathematics in a text
+        (r"(?<!\\)\$|\\[()\[\]](?![a-z])", ""),  # delimiters of mathematics in a text
         (r"\\(?:left|right|bigl?|bigr|Bigl?|Bigr)(?![A-Za-z])\.?", ""),
         (r"\\(?:displaystyle|textstyle|limits)(?![A-Za-z])", ""),
         (r"\\!|\\hspace\*?\{[^{}]*\}", ""),
@@ -46,7 +46,7 @@ _REWRITTEN = tuple(
         (r"\\g(?:eq|eqslant)(?![A-Za-z])|>=", r"\\ge"),
         (r"\\lt(?![A-Za-z])", "<"),
         (r"\\gt(?![A-Za-z])", ">"),
-        # Worth what the number is, as in MATH's own grading.
+        # Percent signs are dropped, as in MATH's own grading.
         (r"\\?%|\\text\{\s*percent\s*\}|(?<=\d)\s*percent\b", ""),
         (r"\\(?:ldots|cdots|dotsc|dotsb)(?![A-Za-z])", r"\\dots"),
         (r"\s+", " "),
@@ -60,7 +60,7 @@ _TRAILING = re.compile(r"(?:[\s.,;:?]|\\\\|\\text\{[\s.]*\}|\\$)+$")
 
 
 def cleaned(latex: str) -> str:
-    """The answer without what only concerns its looks: spaces, dollars, marks at its end, %."""
+    """Remove what does not change the answer: spaces, dollars, trailing punctuation, %."""
     latex = latex.translate(_UNICODE)
     for pattern, new in _REWRITTEN:
         latex = pattern.sub(new, latex)
@@ -75,12 +75,12 @@ def cleaned(latex: str) -> str:
 
 
 def unwrapped(latex: str) -> str:
-    r"""The answer with the content of ``\text{...}`` and its like in place of them."""
+    r"""Replace ``\text{...}`` and similar commands by their content."""
     return _TEXT.sub(r" \1 ", latex)
 
 
 def unwrapped_lists(latex: str) -> str:
-    r"""With ``\text{1 or 2}`` and ``\text{A, B}`` unwrapped, so that they can be split."""
+    r"""Unwrap ``\text{1 or 2}`` and ``\text{A, B}``, so that they can be split."""
     return _TEXT.sub(
         lambda match: f" {match[1]} " if re.search(r",|\b(?:or|and)\b", match[1]) else match[0],
         latex,
@@ -88,14 +88,14 @@ def unwrapped_lists(latex: str) -> str:
 
 
 def has_text(latex: str) -> bool:
-    r"""Whether a part of the answer is inside of ``\text{...}`` or its like."""
+    r"""Whether the answer contains ``\text{...}`` or a similar command."""
     return _TEXT.search(latex) is not None
 
 
 def words(latex: str) -> str | None:
-    r"""What a text answer says, in lower case without blanks and marks; None if it is no text.
+    r"""Return a text answer in lower case without blanks and punctuation, None if it is no text.
 
-    A text is inside of ``\text{}``, or has four letters in a row. It begins with a letter.
+    A text is inside ``\text{}`` or has four letters in a row, and it begins with a letter.
     """
     plain = unwrapped(latex)
     if re.search(r"[\\^_=+*/<>{}|&]", plain):
@@ -107,7 +107,7 @@ def words(latex: str) -> str | None:
 
 
 def spoken(plain: str) -> str:
-    """A text in lower case without blanks, and without marks that are not parts of numbers."""
+    """Return a text in lower case without blanks. Punctuation stays only inside numbers."""
     return re.sub(r"[.,;!?'\"()-](?!\d)|(?<!\d)[,;!?'\"()](?=\d)|\s", "", plain).lower()
 
 
@@ -130,9 +130,9 @@ _NUMBERS = tuple(
 
 
 def number(latex: str) -> Fraction | None:
-    """The exact value of an integer, a decimal, a fraction, a mixed or repeating number.
+    """Parse the exact value of an integer, decimal, fraction, mixed or repeating number.
 
-    None for everything else, and for what is too long to be read.
+    None for everything else, and for an answer of more than 1000 characters.
     """
     match = re.fullmatch(r"([-+]?)\s*(.*)", latex.strip())
     if match is None or len(latex) > 1000:
@@ -174,9 +174,9 @@ _NUMERAL = re.compile(
 
 
 def numeral(latex: str) -> tuple[str, str] | None:
-    """The digits and the base of ``1101_2`` or ``AB_{sixteen}``; None for everything else.
+    """Parse the digits and the base of ``1101_2`` or ``AB_{sixteen}``. None for everything else.
 
-    The base is a numeral in base ten, or a letter where it is unknown.
+    The base is a numeral in base ten, or a letter if it is unknown.
     """
     match = _NUMERAL.fullmatch(" ".join(unwrapped(latex).split()).replace("{ ", "{"))
     if match is None:
@@ -190,7 +190,7 @@ def numeral(latex: str) -> tuple[str, str] | None:
 
 
 def indices(latex: str) -> list[str]:
-    """The indices of all numbers in an answer, in alphabetical order: their bases."""
+    """Return the indices (bases) of all numbers in an answer, in alphabetical order."""
     return sorted(re.findall(r"(?<![\^{\d])\d+\s*\)?\s*_\s*\{?\s*(\w+)", unwrapped(latex)))
 
 
@@ -251,9 +251,9 @@ class Unit:
 
 
 def quantity(latex: str) -> tuple[str, Unit | None]:
-    """An answer without its unit, and the unit, None if there is none or it is not known.
+    """Return an answer without its unit, and the unit. None if it is missing or not known.
 
-    Units are words after a number, degrees, and dollars before it.
+    A unit is a word or a degree sign after a number, or a dollar sign before it.
     """
     degrees = re.fullmatch(r"(.*\S)\s*\^\s*\{?\s*\\circ\s*\}?", latex)
     if degrees:
@@ -294,9 +294,9 @@ _CLOSE = {"}", ")", "]", r"\}", r"\rangle", r"\rbrace"}
 
 
 def tokens(latex: str) -> Iterator[tuple[str, int, int]]:
-    """The tokens of an answer, where each begins, and the brackets open around it.
+    """Yield each token of an answer, its start, and the number of open brackets around it.
 
-    A bracket counts as inside of itself.
+    A bracket counts as inside itself.
     """
     depth = 0
     for match in _TOKEN.finditer(latex):
@@ -309,7 +309,7 @@ def tokens(latex: str) -> Iterator[tuple[str, int, int]]:
 
 
 def split(latex: str, *separators: str) -> list[str]:
-    """The parts between separators that stand outside of all brackets, without blanks around."""
+    """Split at separators outside all brackets. The parts have no blanks around them."""
     parts, start = [], 0
     for token, place, depth in tokens(latex):
         if depth == 0 and token in separators:
@@ -319,7 +319,7 @@ def split(latex: str, *separators: str) -> list[str]:
 
 
 def enclosed(latex: str) -> tuple[str, str, str] | None:
-    """The brackets around an answer and what is inside, if one pair holds all of it."""
+    """Return the opening bracket, content and closing bracket, if one pair encloses all."""
     found = [(token, place) for token, place, depth in tokens(latex) if depth == 1]
     brackets = [(token, place) for token, place in found if token in _OPEN | _CLOSE]
     if len(brackets) != 2 or brackets[0][1] != 0 or not latex.endswith(brackets[1][0]):
@@ -329,7 +329,7 @@ def enclosed(latex: str) -> tuple[str, str, str] | None:
 
 
 def _closes(latex: str, opening: int) -> int | None:
-    """Where the brace that opens at a place is closed; None if it is not."""
+    """Return the position of the closing brace for the brace at ``opening``, None if missing."""
     for token, place, depth in tokens(latex[opening:]):
         if token == "}" and depth == 1:
             return opening + place

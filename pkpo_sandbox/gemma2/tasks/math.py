@@ -1,6 +1,6 @@
 # pyright: reportMissingImports=false
 # (datasets comes with an optional extra: types are checked where it is installed.)
-"""MATH: problems with one final answer, scored by computer algebra (arXiv 2103.03874)."""
+"""MATH: problems with one final answer. Computer algebra scores it (arXiv 2103.03874)."""
 
 import re
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".parquet", ".jsonl")
 _BOX = re.compile(r"\\(?:boxed|fbox)(?:\s*\{|\s+(?=[^\s{]))")
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace is none
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # escaped braces do not count
 INSTRUCTION = "Solve this problem step by step. Put the final answer into \\boxed{}.\n\n"
 
 
@@ -26,12 +26,12 @@ INSTRUCTION = "Solve this problem step by step. Put the final answer into \\boxe
 class MathTask(Task):
     r"""Problems with ``problem`` and ``answer`` or ``solution``, in .parquet or .jsonl files.
 
-    The gold answer is ``answer`` or, without one, the last ``\boxed{}`` of ``solution``. A
-    completion gets 1 if its own last ``\boxed{}`` is equivalent, else 0; also if it was cut off.
+    The gold answer is ``answer``, else the last ``\boxed{}`` of ``solution``. A completion gets
+    reward 1 if its last ``\boxed{}`` is equivalent, else 0. A truncated completion is scored too.
 
-    :param conversational: prompts as a user's turn, for models tuned to instructions; else text
-    :param workers: processes that score
-    :param seconds: an answer may take to be scored; then it counts as wrong
+    :param conversational: prompts as a user turn, for instruction-tuned models; else plain text
+    :param workers: number of processes that score answers
+    :param seconds: time limit to score one answer; after it the answer counts as wrong
     """
 
     conversational: bool = True
@@ -63,7 +63,7 @@ class MathTask(Task):
 
     @cached_property
     def verifier(self) -> Verifier:
-        """The processes that score; they start with the first answer."""
+        """The processes that score answers. They start with the first answer."""
         return Verifier(is_equivalent, self.workers, self.seconds)
 
     def close(self) -> None:
@@ -71,7 +71,7 @@ class MathTask(Task):
             self.verifier.close()
 
     def _read(self, path: Any) -> "Dataset":
-        """Rows with prompt, gold and, where the file has them, level and type."""
+        """Read rows with prompt, gold, and level and type if the file has them."""
         from datasets import Dataset
 
         rows, n_rows = [], 0
@@ -95,16 +95,17 @@ class MathTask(Task):
 
 
 def _gold(row: dict[str, Any]) -> str | None:
-    """The right answer of a row: its answer, or the last box of its solution."""
+    """Return the gold answer of a row: its answer, or the last box of its solution."""
     answer = row.get("answer")
-    known = isinstance(answer, str | int | float) and answer == answer  # nan is not
+    known = isinstance(answer, str | int | float) and answer == answer  # not NaN
     return (str(answer).strip() if known else None) or last_boxed(str(row.get("solution", "")))
 
 
 def last_boxed(answer: str) -> str | None:
-    r"""What the last box of a text holds, braces balanced; None if there is none, or it is cut off.
+    r"""Return the content of the last box of a text, or None if it is missing or cut off.
 
-    Boxes are ``\boxed{...}``, ``\fbox{...}`` and, as in some solutions of MATH, ``\boxed 5``.
+    A box is ``\boxed{...}``, ``\fbox{...}`` or, as in some solutions of MATH, ``\boxed 5``.
+    Braces are balanced.
     """
     boxes = list(_BOX.finditer(answer))
     if not boxes:

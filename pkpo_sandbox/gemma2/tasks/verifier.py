@@ -1,13 +1,13 @@
-"""Score answers in processes of their own, each by a deadline.
+"""Score answers in separate processes, with a deadline for each answer.
 
-Checking an answer runs a parser and computer algebra on whatever a policy wrote, and 9^{9^{9^9}}
-may take all memory or never end. Nothing inside the process can be trusted to stop that (a signal
-does not interrupt a long power of big integers), so a worker that misses its deadline is killed.
+A check runs a parser and computer algebra on any text that a policy writes. 9^{9^{9^9}} may take
+all memory or never end. The process cannot stop itself: a signal does not interrupt a long power of
+big integers. So a worker that misses its deadline is killed.
 
-Why no library: with Pebble's ``ProcessPool`` (5.2.3) one worker that is killed while it waits, by
-the system for its memory, say, breaks the pool; a worker that is killed while it holds the one
-channel blocks all others for a minute; and each hung worker is first asked to end, for 3 s, one
-after the other. Here each worker has a pipe of its own, and its death costs one answer at most.
+Pebble's ``ProcessPool`` (5.2.3) does not suit, for three reasons. If a waiting worker is killed,
+for example by the system for its memory, the pool breaks. If a worker is killed while it holds the
+shared channel, all others are blocked for a minute. And hung workers are asked to end one after
+another, for 3 s each. Here each worker has its own pipe, and its death costs at most one answer.
 """
 
 import math
@@ -18,15 +18,15 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-MEMORY_BYTES = 4 * 2**30  # address space of a worker, where the system can limit it
-START_SECONDS = 60.0  # for a worker to start and import what it needs
+MEMORY_BYTES = 4 * 2**30  # limit of a worker's address space, if the system supports it
+START_SECONDS = 60.0  # time for a worker to start and import its modules
 
 
 @dataclass
 class _Worker:
     process: BaseProcess
     pipe: Connection
-    deadline: float  # of its start, and then of its job
+    deadline: float  # of its start, later of its job
     ready: bool = False
     job: int | None = None
 
@@ -43,14 +43,14 @@ class _Worker:
 class Verifier:
     """Processes that score (gold, answer) pairs.
 
-    An answer that is not scored by its deadline, or whose worker dies of it, scores 0: it is an
-    answer that nobody could check. Workers start when first needed and are shared by all calls.
+    An answer scores 0 if it misses its deadline, or if its worker dies. Workers start when they are
+    first needed, and all calls share them.
 
     :param score: a function (gold, answer) -> reward at the top level of a module, which the
-        workers import; its errors score 0
-    :param workers: processes
-    :param seconds: an answer may take
-    :raises ValueError: if there are no workers or no time
+        workers import; if it raises an error, the answer scores 0
+    :param workers: number of processes
+    :param seconds: time limit for one answer
+    :raises ValueError: if workers is below 1, or seconds is not positive
     """
 
     def __init__(
@@ -61,15 +61,16 @@ class Verifier:
         if not seconds > 0:
             raise ValueError(f"seconds={seconds} must be positive: the time an answer may take")
         self.score, self.n_workers, self.seconds = score, workers, seconds
-        self.missed = 0  #: workers so far that missed a deadline or died
-        # Not fork: the parent holds threads, and perhaps a GPU.
+        self.missed = 0  #: number of workers so far that missed a deadline or died
+        # Not fork: the parent has threads, and may use a GPU.
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Worker] = []
 
     def __call__(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """The scores of (gold, answer) pairs, in their order.
+        """Return the scores of (gold, answer) pairs, in the same order.
 
-        If every answer is hostile it takes pairs/workers times ``seconds`` and a worker's start.
+        In the worst case every answer misses its deadline. The call then takes pairs/workers times
+        (``seconds`` + the start of a worker).
         """
         scores = [0.0] * len(pairs)
         waiting = list(range(len(pairs)))[::-1]
@@ -90,13 +91,13 @@ class Verifier:
         return scores
 
     def close(self) -> None:
-        """Stop the workers; the next call starts others."""
+        """Stop the workers. The next call starts new ones."""
         for worker in self._workers:
             worker.stop()
         self._workers.clear()
 
     def _start(self) -> _Worker:
-        from pkpo_envs.processes import default_start_method  # not above: workers import this file
+        from pkpo_envs.processes import default_start_method  # not on top: workers import this file
 
         if multiprocessing.current_process().daemon:
             raise RuntimeError(
@@ -106,13 +107,13 @@ class Verifier:
         here, there = self._context.Pipe()
         arguments = (self.score, there, self.seconds)
         process = self._context.Process(target=_serve, args=arguments, daemon=True)
-        with default_start_method("spawn"):  # below joblib it is one that the worker does not know
+        with default_start_method("spawn"):  # a worker does not know joblib's
             process.start()
         there.close()
         return _Worker(process, here, time.monotonic() + START_SECONDS)
 
     def _give(self, worker: _Worker, waiting: list[int], pairs: Sequence[tuple[str, str]]) -> None:
-        """Hand the next pair to a worker, unless it has died since its last one."""
+        """Send the next pair to a worker. Replace a worker that has died."""
         try:
             worker.pipe.send(pairs[waiting[-1]])
         except OSError:
@@ -122,7 +123,7 @@ class Verifier:
             worker.deadline = time.monotonic() + self.seconds
 
     def _receive(self, worker: _Worker, scores: list[float]) -> None:
-        """Take a worker's score, or its first word, which says that it is ready."""
+        """Receive a worker's score. Its first message only means that it is ready."""
         try:
             value = worker.pipe.recv()
         except (EOFError, OSError):
@@ -144,7 +145,7 @@ class Verifier:
 
 
 def _limit(name: str, value: int) -> None:
-    """Limit this process, where the system can: RLIMIT_AS in bytes, RLIMIT_CPU in seconds."""
+    """Limit this process if the system supports it: RLIMIT_AS in bytes, RLIMIT_CPU in seconds."""
     try:
         import resource
     except ImportError:
@@ -156,10 +157,10 @@ def _limit(name: str, value: int) -> None:
 
 
 def _serve(score: Callable[[str, str], float], pipe: Connection, seconds: float) -> None:
-    """A worker's life: pairs in, scores out."""
+    """Run a worker: receive pairs, and send scores."""
     _limit("RLIMIT_AS", MEMORY_BYTES)
     try:
-        score("0", "0")  # imports what it needs
+        score("0", "0")  # import its modules
     except Exception as error:
         if isinstance(error, ImportError):
             raise
@@ -169,7 +170,7 @@ def _serve(score: Callable[[str, str], float], pipe: Connection, seconds: float)
             gold, answer = pipe.recv()
         except (EOFError, KeyboardInterrupt):
             return
-        # Whoever would kill it at its deadline may have been killed itself.
+        # The parent, which enforces the deadline, may have been killed.
         _limit("RLIMIT_CPU", math.ceil(time.process_time() + seconds) + 1)
         try:
             pipe.send(float(score(gold, answer)))
