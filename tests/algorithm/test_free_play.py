@@ -7,18 +7,21 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import SyncVectorEnv
 from stable_baselines3 import A2C
 from stable_baselines3.common.callbacks import EvalCallback
+from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
+from pkpo_envs.problem_set import ProblemSetVectorEnv
 from pkpo_sandbox import PKPO, evaluate_groups, make_group_env
 from pkpo_sandbox.algorithm.groups import GroupVecEnv
+from pkpo_sandbox.algorithm.roster import IDLE
+from tests.algorithm.counters import counters, next_step
+from tests.algorithm.short_runs import DISABLED
 from tests.small import PROBLEM_SET, SMALL, indifferent
-
-DISABLED = AutoresetMode.DISABLED
 
 
 class Dice(gymnasium.Env):
@@ -186,3 +189,101 @@ def test_an_algorithm_of_sb3_learns_what_it_learns_on_its_own_columns():
         return torch.cat([p.detach().flatten() for p in model.policy.parameters()])
 
     assert trained(columns(Deterministic, 3)).equal(trained(DummyVecEnv([Deterministic] * 3)))
+
+
+@pytest.mark.parametrize("vectorization", ["native", "sync"])
+def test_in_free_play_every_episode_draws_its_own_problem(vectorization):
+    env = make_group_env(PROBLEM_SET, 50, 4, n_problems=5, n_answers=5, vectorization=vectorization)
+    env.seed(0)
+    draws = np.array([env.reset(), *(env.step(np.zeros(200, int))[0] for _ in range(9))])
+    # 2,000 draws of 5: standard deviation of a count is sqrt(2000 * 1/5 * 4/5) = 17.9.
+    assert np.abs(np.bincount(draws.ravel(), minlength=5) - 400).max() < 4 * 17.9
+    # Neighbours are alike by chance: 1,500 pairs inside what would be groups, sd sqrt(240) = 15.5.
+    alike = (draws.reshape(10, 50, 4)[..., :-1] == draws.reshape(10, 50, 4)[..., 1:]).sum()
+    assert abs(alike - 300) < 4 * 15.5
+    assert (env.attempts == IDLE).all()
+    assert not env.finished
+
+
+def test_in_free_play_nothing_is_idle_or_cut_off():
+    env = GroupVecEnv(counters(2, 3, 1))
+    env.reset()
+    seen = [env.step(np.zeros(3, int)) for _ in range(6)]
+    ends = [np.flatnonzero(dones).tolist() for _, _, dones, _ in seen]
+    assert ends == [[2], [0, 2], [1, 2], [0, 2], [2], [0, 1, 2]]
+    for _, _, dones, infos in seen:
+        reported = [info["episode"]["l"] if "episode" in info else None for info in infos]
+        lengths = np.where(dones, [2, 3, 1], None).tolist()
+        assert reported == lengths
+    assert not any(info.get("TimeLimit.truncated") for _, _, _, infos in seen for info in infos)
+
+
+def test_groups_are_for_who_asks_and_until_the_next_reset():
+    env = GroupVecEnv(ProblemSetVectorEnv(8, DISABLED))
+    env.seed(0)
+    env.reset()
+    assert len(set(env.step(np.zeros(8, int))[0])) > 2
+    env.set_groups(2, 4)
+    assert not env.finished  # it takes effect at the reset
+    for observations in (env.reset(), *(env.step(np.zeros(8, int))[0] for _ in range(3))):
+        assert len(set(observations[:4])) == len(set(observations[4:])) == 1
+        assert env.attempts.tolist() == list(range(8)) or not env.finished
+    assert env.finished
+    env.reset()
+    env.step(np.zeros(8, int))
+    assert (env.attempts == IDLE).all()
+
+
+def test_every_reset_and_step_is_a_turn():
+    env = GroupVecEnv(counters(2, 3))
+    turns = [env.turn]
+    env.reset()
+    turns.append(env.turn)
+    for _ in range(4):
+        env.step(np.zeros(2, int))
+        turns.append(env.turn)
+    assert turns == sorted(set(turns))
+
+
+def test_a_column_that_restarts_by_itself_spends_a_step_that_is_no_part_of_an_episode():
+    env = next_step(1, 2)
+    assert env.reset().ravel().tolist() == [0, 0]
+    steps = [env.step(np.zeros(2, int)) for _ in range(4)]
+    assert [observations.ravel().tolist() for observations, *_ in steps] == [
+        [1, 1],
+        [0, 2],  # column 0 restarted
+        [1, 0],
+        [0, 1],
+    ]
+    assert [dones.tolist() for _, _, dones, _ in steps] == [
+        [True, False],
+        [False, True],
+        [True, False],
+        [False, False],
+    ]
+    episodes = [[info.get("episode") for info in infos] for *_, infos in steps]
+    assert [[e and (e["r"], e["l"]) for e in pair] for pair in episodes] == [
+        [(1, 1), None],
+        [None, (2, 2)],
+        [(1, 1), None],
+        [None, None],
+    ]
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "native"])
+def test_sb3s_evaluation_counts_whole_attempts_only(vectorization):
+    """Mean lengths as in a plain vector env of SB3's, within 3 standard errors."""
+    env = make_group_env("CartPole-v1", 4, 4, vectorization=vectorization)
+    model = A2C("MlpPolicy", env, seed=0)  # an untrained policy, sampled
+    plain = make_vec_env("CartPole-v1", 16, seed=1)
+    env.seed(1)
+    lengths = {}
+    for name, played in (("plain", plain), ("group", env)):
+        returns, lengths[name] = evaluate_policy(
+            model, played, 400, deterministic=False, return_episode_rewards=True
+        )
+        assert returns == pytest.approx(lengths[name])  # 1 a step
+    plain_mean, group_mean = np.mean(lengths["plain"]), np.mean(lengths["group"])
+    error = np.sqrt(np.var(lengths["plain"]) / 400 + np.var(lengths["group"]) / 400)
+    assert abs(plain_mean - group_mean) < 3 * error
+    assert min(lengths["group"]) >= 8  # the pole cannot fall sooner

@@ -13,11 +13,14 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from pkpo_envs.bandit import BanditEnv
 from pkpo_envs.env_columns import EnvColumns
+from pkpo_envs.problem_set import ProblemSetVectorEnv
 from pkpo_sandbox.algorithm.groups import GroupVecEnv, make_group_env
 from pkpo_sandbox.algorithm.vec_env import column_seeds
 from tests.algorithm.asked_envs import Outer, asked, wrapped
+from tests.algorithm.counters import Counter, counters
+from tests.algorithm.short_runs import DISABLED
 from tests.envs.odd_envs import TakesSmallSeeds, Usual
-from tests.small import BANDIT
+from tests.small import BANDIT, PROBLEM_SET
 
 N = 3  # columns
 
@@ -209,3 +212,121 @@ def test_seeds_of_columns_fit_into_31_bits(seed):
     assert column_seeds(foreign.venv, seed) == seed % 2**31
     # The numbers of published figures rest on it.
     assert column_seeds(make_group_env(BANDIT, 1, 2).venv, seed) == seed
+
+
+class Labelled(Counter):
+    """Reports which of its episodes starts."""
+
+    def reset(self, **kwargs):
+        observation, _ = super().reset(**kwargs)
+        return observation, {"number": self.episodes}
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_the_infos_of_each_columns_latest_reset_can_be_read(grouped):
+    env = GroupVecEnv(
+        SyncVectorEnv([partial(Labelled, n) for n in (1, 3)], autoreset_mode=DISABLED)
+    )
+    assert env.reset_infos == [{}, {}]
+    if grouped:
+        env.set_groups(1, 3)
+    env.reset()
+    assert [info["number"] for info in env.reset_infos] == [1, 1]
+    numbers = []
+    for _ in range(3):
+        env.step(np.zeros(2, int))
+        numbers.append([info["number"] for info in env.reset_infos])
+    # In groups the third attempt and all else end with the third step, and both columns restart.
+    assert numbers == [[2, 1], [3, 1], [4, 2]]
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", PROBLEM_SET])
+def test_a_seed_fixes_everything(env_id):
+    def play(seed: int) -> np.ndarray:
+        env = make_group_env(env_id, 4, 4)
+        env.seed(seed)
+        observations = [env.reset()]
+        observations += [env.step(np.zeros(16, int))[0] for _ in range(20)]
+        return np.array([*observations, env.reset()])
+
+    assert (play(3) == play(3)).all()
+    assert not (play(3)[0] == play(4)[0]).all()
+    assert not (play(3)[0] == play(3)[-1]).all()  # the seed is for one reset
+
+
+def test_columns_have_independent_seeds():
+    def starts(seed: int) -> set[float]:
+        env = make_group_env("CartPole-v1", 4, 8, vectorization="sync")
+        env.seed(seed)
+        return set(env.reset().ravel().tolist())
+
+    # Columns that were seeded with consecutive numbers would share 31 of 32 starts.
+    assert len(starts(0)) == 4 * 32
+    assert not starts(0) & starts(1)
+
+
+def test_attributes_of_listed_envs_are_reached_by_index():
+    env = GroupVecEnv(counters(2, 3, 4))
+    assert env.get_attr("length") == [2, 3, 4]
+    assert env.get_attr("length", indices=[2, 0]) == [4, 2]
+    assert env.get_attr("length", indices=1) == [3]
+    env.set_attr("pay", 9.0, indices=[1])
+    assert env.get_attr("pay") == [1.0, 9.0, 1.0]
+    env.set_attr("pay", 5.0)
+    assert env.get_attr("pay") == [5.0, 5.0, 5.0]
+    assert env.has_attr("length")
+    assert not env.has_attr("nothing")
+    with pytest.raises(AttributeError, match="nothing"):
+        env.get_attr("nothing")
+
+
+def test_methods_are_called_in_the_chosen_columns_only():
+    env = GroupVecEnv(counters(2, 3, 4))
+    assert env.env_method("double", 4, indices=[1]) == [8]
+    assert [hasattr(counter, "doubled") for counter in env.venv.envs] == [False, True, False]
+    assert env.env_method("double", number=5) == [10, 10, 10]
+
+
+def test_columns_of_a_vector_env_share_their_attributes():
+    env = GroupVecEnv(ProblemSetVectorEnv(3, DISABLED))
+    assert env.get_attr("n_problems") == [128] * 3
+    assert env.get_attr("n_problems", indices=[0]) == [128]
+    env.set_attr("note", "seen")
+    assert env.venv.note == "seen"
+    for call in (env.set_attr, env.env_method):
+        with pytest.raises(ValueError, match=r"share 'note'.*indices=None"):
+            call("note", "x", indices=[1])
+    assert not env.has_attr("nothing")
+
+
+def test_wrappers_of_columns_are_known():
+    makers = [partial(Counter, 2), lambda: TimeLimit(Counter(2), 2)]
+    env = GroupVecEnv(SyncVectorEnv(makers, autoreset_mode=DISABLED))
+    assert env.env_is_wrapped(TimeLimit) == [False, True]
+    assert env.env_is_wrapped(TimeLimit, indices=[1]) == [True]
+    native = GroupVecEnv(ProblemSetVectorEnv(2, DISABLED))
+    assert native.env_is_wrapped(TimeLimit) == [False, False]
+
+
+def test_images_of_all_columns_are_rendered():
+    class Picture(Counter):
+        def __init__(self, shade):
+            super().__init__(shade)
+            self.metadata = {"render_modes": ["rgb_array"]}
+            self.render_mode = "rgb_array"
+
+        def render(self):
+            return np.full((4, 4, 3), self.length, np.uint8)
+
+    makers = [partial(Picture, 10), partial(Picture, 20)]
+    env = GroupVecEnv(SyncVectorEnv(makers, autoreset_mode=DISABLED))
+    assert env.render_mode == "rgb_array"
+    assert [image[0, 0, 0] for image in env.get_images()] == [10, 20]
+    assert env.render().shape == (8, 4, 3)  # SB3 tiles them
+    assert GroupVecEnv(counters(2)).render_mode is None
+
+
+def test_closing_closes_the_vector_env():
+    env = GroupVecEnv(counters(2, 2))
+    env.close()
+    assert env.venv.closed
