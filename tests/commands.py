@@ -1,4 +1,4 @@
-"""Commands called in the process of the tests, which is quicker than a process for each."""
+"""Run commands in the test's own process, which is faster than a new process for each."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""One torch thread for the whole session: more would fight over the cores."""
+"""Use one torch thread in the whole session: more threads would compete for the cores."""
 
 import pytest
 import torch

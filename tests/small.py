@@ -1,4 +1,4 @@
-"""Small worlds and policies that the tests of evaluation, exact values and metrics share."""
+"""Small worlds and policies, shared by the tests of evaluation, exact values and metrics."""
 
 from typing import Any
 

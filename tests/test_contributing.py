@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md and the glossary name what is there."""
+"""Names in CONTRIBUTING.md and the glossary exist in the code."""
 
 import re
 from functools import reduce

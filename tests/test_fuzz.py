@@ -1,4 +1,4 @@
-"""Nonsense on the command line: each command does its job or says in a line why it cannot."""
+"""Random command lines: each command works, or explains the error in one line."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The wheel carries all it needs, and the house keeps its floors."""
+"""The wheel holds all needed files, and the layers of packages import downwards only."""
 
 import ast
 import graphlib

@@ -1,4 +1,4 @@
-"""The README's training commands and Python snippets run, and what it names is there."""
+"""The README's training commands and Python snippets run, and the names in it exist."""
 
 import os
 import re

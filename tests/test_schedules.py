@@ -1,4 +1,4 @@
-"""Schedules by hand-computed values, by their properties, in training and from the command line."""
+"""Schedules: values computed by hand, properties, in training and on the command line."""
 
 import math
 import pickle

@@ -1,4 +1,4 @@
-"""Transforms against golden values, brute force over subsets and exact enumeration of groups."""
+"""Transforms against known values, brute force over subsets and exact enumeration of groups."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@
     rollout/zero_signal                         share of groups in which all weights are 0
     rollout/solved                              solve rate: share of problems solved so far
     eval/max_at_{k}, eval/pass_at_{k}           from the groups of an evaluation, also k = 12;
-                                                *_sem is the standard error over the problems
+                                                with _sem, the standard error over the problems
     train/entropy                               entropy of the next token, nats, mean over tokens
     exact/...                                   from tasks that compute exact values
 

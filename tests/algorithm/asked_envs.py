@@ -1,4 +1,4 @@
-"""An env that remembers what it was told, in two wrappers, light enough for processes."""
+"""An env that records its calls, in two wrappers. It imports little, so processes start fast."""
 
 from typing import ClassVar
 

@@ -1,4 +1,4 @@
-"""Every outcome of an attempt at the default bandit, and the true gradient of max@k there."""
+"""All outcomes of an attempt at the default bandit, and the exact gradient of max@k."""
 
 import pytest
 import torch

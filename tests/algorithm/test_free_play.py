@@ -1,4 +1,4 @@
-"""Free play: what SB3's own evaluation and algorithms make of a group env, as of any VecEnv."""
+"""Free play: SB3's own evaluation and algorithms use a group env like any other VecEnv."""
 
 from functools import partial
 

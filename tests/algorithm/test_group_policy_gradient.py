@@ -1,4 +1,4 @@
-"""The algorithm as one of SB3's: runs, logs, callbacks, predictions, errors of the transform."""
+"""The algorithm: its gradient by exact enumeration, its interface to SB3, and its errors."""
 
 import numpy as np
 import pandas as pd

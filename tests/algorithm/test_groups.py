@@ -1,4 +1,4 @@
-"""Groups: which attempts share which problem, and what Stable-Baselines3 sees of each step."""
+"""Groups: the attempt and problem of each column, and what Stable-Baselines3 receives."""
 
 from functools import partial
 

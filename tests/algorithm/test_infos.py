@@ -1,4 +1,4 @@
-"""The infos of columns: put together when read, whatever an env keeps under SB3's keys."""
+"""The infos of columns: built when read, with any values under SB3's keys."""
 
 from functools import partial
 

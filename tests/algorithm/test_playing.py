@@ -1,4 +1,4 @@
-"""A player's hold on a vector env: whose turn it is, and what episodes return on any ``VecEnv``."""
+"""Which player may use a vector env, and the returns of episodes on any ``VecEnv``."""
 
 import numpy as np
 import pytest

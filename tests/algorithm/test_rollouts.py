@@ -1,4 +1,4 @@
-"""Rollouts: rewards credited to attempts, discounted from their start, and steps put in rows."""
+"""Rollouts: rewards credited to attempts, discounted from their start, and steps as rows."""
 
 import numpy as np
 import pytest

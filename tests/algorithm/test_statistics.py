@@ -1,4 +1,4 @@
-"""Statistics of groups, by hand-computed values, for one run and for lanes of runs."""
+"""Statistics of groups, against values computed by hand, for one run and for lanes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Random streams: the numbers that runs of version 0.1.0 drew, and no two streams alike."""
+"""Random streams: the same numbers as in version 0.1.0, and all streams differ."""
 
 from itertools import combinations
 from typing import get_args

@@ -1,4 +1,4 @@
-"""The pure functions of the update, by hand-computed values, for one run and for lanes of runs."""
+"""The pure functions of the update, against values computed by hand, for one run and for lanes."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The ``VecEnv`` calls of SB3 on group envs: answered as ``DummyVecEnv`` answers them."""
+"""The ``VecEnv`` methods of SB3 on group envs return the same as ``DummyVecEnv``."""
 
 from collections.abc import Callable
 from functools import partial

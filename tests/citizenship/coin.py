@@ -1,4 +1,4 @@
-"""Episodes of one step or of nine, by the toss of a coin: what is cut off or left out shows."""
+"""An env whose episodes take one or nine steps at random, to detect lost or cut-off episodes."""
 
 import gymnasium
 import numpy as np

@@ -1,4 +1,4 @@
-"""Shared by the tests of PKPO's manners on SB3's own vector envs: envs, a small model, a log."""
+"""Fixtures for the tests of PKPO on SB3's own vector envs: envs, a small model, a log."""
 
 from functools import partial
 from typing import Any

@@ -1,4 +1,4 @@
-"""An env that tells what was done to it, light enough for the processes that the tests start."""
+"""An env that records its calls. It imports little, so processes start fast."""
 
 from typing import Any
 

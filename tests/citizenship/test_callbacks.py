@@ -1,4 +1,4 @@
-"""SB3's callbacks, on its own vector envs, where an attempt takes many steps."""
+"""SB3's callbacks on its own vector envs, with attempts of many steps."""
 
 import io
 from functools import partial

@@ -1,4 +1,4 @@
-"""SB3's loggers: one's own is kept, runs of TensorBoard have names, values have their formats."""
+"""SB3's loggers: your own logger is kept, TensorBoard runs have names, values have formats."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Predictions: any shape of observation that SB3 takes, one action or one a column."""
+"""Predictions: every shape of observation that SB3 supports, for one env and for columns."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Saving and loading: every form of SB3's, and training that goes on as if nothing had been."""
+"""Saving and loading: every form of SB3's, and training continues exactly after a load."""
 
 import io
 import sys

@@ -1,4 +1,4 @@
-"""Training as SB3's own on-policy algorithms train: spaces, policies, seeds, rates, logs."""
+"""Training like SB3's own on-policy algorithms: spaces, policies, seeds, rates, logs."""
 
 import copy
 import io

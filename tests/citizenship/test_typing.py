@@ -1,4 +1,4 @@
-"""The public API as a type checker sees it from the outside (``py.typed``)."""
+"""A type checker accepts uses of the public API from another project (``py.typed``)."""
 
 import json
 import os

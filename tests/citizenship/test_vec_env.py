@@ -1,4 +1,4 @@
-"""The VecEnv API: columns of groups answer as SB3's DummyVecEnv does with the same envs."""
+"""The VecEnv API: group envs return the same as SB3's DummyVecEnv with the same envs."""
 
 from collections.abc import Callable, Iterator
 from functools import partial

@@ -1,4 +1,4 @@
-"""SB3's wrappers of vector envs, and a bare Gymnasium env, around the training of PKPO."""
+"""PKPO trains inside SB3's wrappers of vector envs, and on a bare Gymnasium env."""
 
 import pickle
 from functools import partial

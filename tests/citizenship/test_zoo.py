@@ -1,4 +1,4 @@
-"""RL Zoo trains, tunes, plots and records PKPO by the commands of the guide."""
+"""RL Zoo trains, tunes, plots and records PKPO with the commands of the guide."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Nothing opens a window, and ``drift`` registers a noisy env."""
+"""No test opens a window, and the noisy env ``drift`` is registered."""
 
 import gymnasium
 import pytest

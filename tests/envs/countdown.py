@@ -1,4 +1,4 @@
-"""A toy of many steps for the tests of worlds, and the ids of all registered worlds."""
+"""A small env of many steps for the tests of worlds, and the ids of all registered worlds."""
 
 from typing import Any
 

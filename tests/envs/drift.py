@@ -1,4 +1,4 @@
-"""An env of noise for tests, light enough for the processes that they start."""
+"""A noisy env for tests. It imports little, so processes start fast."""
 
 import gymnasium
 import numpy as np

@@ -1,4 +1,4 @@
-"""Envs that fail where they are told to, light enough for processes."""
+"""Envs that fail at a chosen call. They import little, so processes start fast."""
 
 import os
 import signal

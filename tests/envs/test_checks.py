@@ -1,4 +1,4 @@
-"""What callers give to a world: what cannot be is refused."""
+"""Checks of the arguments of a world: invalid values are refused."""
 
 import numpy as np
 import pytest

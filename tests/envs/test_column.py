@@ -1,4 +1,4 @@
-"""A column takes what SB3's ``DummyVecEnv`` takes, and what it returns is the same."""
+"""A column accepts and returns the same as SB3's ``DummyVecEnv``."""
 
 import copy
 

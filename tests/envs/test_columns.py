@@ -1,4 +1,4 @@
-"""Columns: how an env of any id is vectorised, alike in each way, and what is refused."""
+"""Columns: an env of any id is vectorised with equal results in each way; refusals."""
 
 import subprocess
 import sys

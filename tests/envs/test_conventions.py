@@ -1,4 +1,4 @@
-"""What an env says of itself by attributes: told from what only has the same name."""
+"""Optional attributes of an env: unrelated attributes with the same name are ignored."""
 
 import gymnasium
 import numpy as np

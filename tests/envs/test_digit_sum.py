@@ -1,4 +1,4 @@
-"""The digit sum's steps, its numbers of solutions, and its exact pass@k."""
+"""The digit sum: its steps, its numbers of solutions, and its exact pass@k."""
 
 from itertools import product
 

@@ -1,4 +1,4 @@
-"""Envs as columns of a vector env, one after another or each in its process."""
+"""Envs as columns of a vector env, in this process or in one process each."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What importing ``pkpo_envs`` does: it registers the worlds, and loads nothing heavy."""
+"""Importing ``pkpo_envs`` registers the worlds, and loads no heavy package."""
 
 import subprocess
 import sys

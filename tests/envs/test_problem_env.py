@@ -1,4 +1,4 @@
-"""What every world owes: checked on all registered ids, and in full on a toy of many steps."""
+"""Properties of every world: checked on all registered ids, and on a small env of many steps."""
 
 import json
 import pickle

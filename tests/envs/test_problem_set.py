@@ -1,4 +1,4 @@
-"""The problem set's sizes and answers, and its exact pass@k."""
+"""The problem set: its sizes and answers, and its exact pass@k."""
 
 from itertools import product
 

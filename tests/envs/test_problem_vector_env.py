@@ -1,4 +1,4 @@
-"""Many episodes of a world stepped together: each is that of the scalar env."""
+"""Many episodes of a world stepped together: each equals that of the scalar env."""
 
 import gymnasium as gym
 import numpy as np

@@ -1,4 +1,4 @@
-"""Columns in processes: what fails in one is told, and all end within a deadline."""
+"""Columns in processes: errors are reported, and all processes end within a deadline."""
 
 import json
 import multiprocessing

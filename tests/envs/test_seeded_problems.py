@@ -1,4 +1,4 @@
-"""Seeded problems: starts that a group shares, and independent randomness after them."""
+"""Seeded problems: the attempts of a group share a start, then have independent randomness."""
 
 import gymnasium
 import numpy as np

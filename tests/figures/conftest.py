@@ -1,4 +1,4 @@
-"""A figure of the user's, with a run for it."""
+"""A user's own figure, with a run for it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Small envs to film, and the frames of a film's file."""
+"""Small envs for films, and a function that reads the frames of a film."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

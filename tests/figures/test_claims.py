@@ -1,4 +1,4 @@
-"""Claims: how numbers are written, and tolerances that come from the spread of the seeds."""
+"""Claims: the format of numbers, and tolerances from the spread of the seeds."""
 
 import numpy as np
 import pandas as pd

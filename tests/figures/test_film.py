@@ -1,4 +1,4 @@
-"""Films: pictures of a policy, captions, and files that can be played."""
+"""Films: pictures of a policy, captions, and playable files."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Figures come from tables alone, twice the same, and the committed ones hold their claims."""
+"""Figures depend on tables only and are reproducible, and the committed ones meet their claims."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What figures share: intervals, and means over seeds."""
+"""Shared parts of figures: intervals, and means over seeds."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""What the three commands that draw have in common."""
+"""Shared parts of the three commands that draw."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The verdict: the committed claims hold of themselves, and a table that disagrees is named."""
+"""The verdict: committed figures meet their claims, and a table that does not is named."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""``pkpo-watch``: the run's own policy, seen at the right times."""
+"""``pkpo-watch`` shows the run's own policy at the right times."""
 
 import shutil
 import sys

@@ -1,4 +1,4 @@
-"""Shared by the tests of the Gemma-2 room: offline, a tiny model, and a trainer that is watched."""
+"""Fixtures for the tests of gemma2: offline mode, a tiny model, and a trainer that records."""
 
 import os
 from itertools import combinations

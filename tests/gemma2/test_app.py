@@ -1,4 +1,4 @@
-"""``pkpo-gemma2`` as its users meet it: commands, files, and errors in one line."""
+"""``pkpo-gemma2`` from the command line: commands, files, and errors in one line."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""flex_attention: which kernel each prompt's length takes. The kernels themselves need a GPU."""
+"""flex_attention: the kernel for each prompt length. The kernels themselves need a GPU."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Settings: what would bias the estimator is refused with its reason."""
+"""Settings: a setting that biases the estimator is refused with a reason."""
 
 import json
 

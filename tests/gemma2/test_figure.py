@@ -1,4 +1,4 @@
-"""The figure of the demonstration: its committed numbers hold, and only its own runs make it."""
+"""The figure of the demonstration: its committed numbers, and the refusal of other runs."""
 
 from pathlib import Path
 

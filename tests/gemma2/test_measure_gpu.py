@@ -1,4 +1,4 @@
-"""The script of `make gpu` without a GPU: parts that fail or hang cost no other."""
+"""The script of `make gpu` without a GPU: a part that fails or hangs does not stop the others."""
 
 import json
 import sys

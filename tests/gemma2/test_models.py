@@ -1,4 +1,4 @@
-"""The models: what they refuse, and a tiny one that is a function of its seed."""
+"""The models: their refusals, and a tiny model that depends on its seed only."""
 
 import pytest
 

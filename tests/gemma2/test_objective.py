@@ -1,4 +1,4 @@
-"""Objectives by name, and their weights of the attempts that can be scored."""
+"""Objectives by name, and their weights of scorable attempts."""
 
 import pytest
 

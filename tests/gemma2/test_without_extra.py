@@ -1,4 +1,4 @@
-"""With and without the extra: light imports, the help, and a message that says what to do."""
+"""With and without the extra: fast imports, the help, and a message with the cure."""
 
 import subprocess
 import sys

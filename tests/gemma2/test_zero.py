@@ -1,4 +1,4 @@
-"""ZeRO-2 and ZeRO-3 with the files that TRL ships, on CPUs. Skipped without DeepSpeed."""
+"""ZeRO-2 and ZeRO-3 with the config files of TRL, on CPUs. Skipped without DeepSpeed."""
 
 import os
 import shutil

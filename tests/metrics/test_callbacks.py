@@ -1,4 +1,4 @@
-"""Metrics callbacks: numbers worked out by hand, and training left undisturbed."""
+"""Metrics callbacks: values computed by hand, and no effect on training."""
 
 import math
 from typing import Any

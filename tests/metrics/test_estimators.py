@@ -1,4 +1,4 @@
-"""Measurements at a fixed policy, against exact values and by hand."""
+"""Measurements at a fixed policy, against exact values and values computed by hand."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Group evaluations: whole groups, any number of columns, and randomness left as it was."""
+"""Group evaluations: whole groups, any number of columns, and unchanged random states."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Exact values of a policy, and the callback that records them: formulas worked out by hand."""
+"""Exact values of a policy against formulas by hand, and the callback that records them."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""A run that is killed goes on from its checkpoint and ends as one that was not."""
+"""A killed run resumes from its checkpoint, and ends like an uninterrupted run."""
 
 import io
 import os

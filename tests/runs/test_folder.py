@@ -1,4 +1,4 @@
-"""Runs on disk: all or nothing, and found wherever they lie."""
+"""Runs on disk: written completely or not at all, and found in any subfolder."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""One job: what it leaves when it fails, and its score."""
+"""One job: the files that remain after a failure, and its score."""
 
 import math
 from dataclasses import dataclass

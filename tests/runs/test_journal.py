@@ -1,4 +1,4 @@
-"""What the journal of a sweep tells, whatever the sweep is and whatever goes wrong."""
+"""The journal of a sweep: its lines for every kind of sweep and every failure."""
 
 import pickle
 import shutil

@@ -1,4 +1,4 @@
-"""A setting that is given is in force in the run, or the command says why it cannot be."""
+"""A given setting takes effect in the run, or the command explains why it cannot."""
 
 import itertools
 import shutil

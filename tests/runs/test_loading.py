@@ -1,4 +1,4 @@
-"""A run's folder may come from a stranger: nothing in it is run, and damage is named."""
+"""An untrusted run folder: no code in it is executed, and damage is named."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""No two processes do the same run at once, where there are locks."""
+"""No two processes do the same run at the same time, where locks are supported."""
 
 import filelock
 import pytest

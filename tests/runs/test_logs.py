@@ -1,4 +1,4 @@
-"""What a run logs, and where: CSV, JSON, TensorBoard, Weights & Biases."""
+"""The logs of a run: CSV, JSON, TensorBoard, Weights & Biases."""
 
 import json
 import math

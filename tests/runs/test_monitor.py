@@ -1,4 +1,4 @@
-"""monitor.csv as Stable-Baselines3's own plots read it."""
+"""Stable-Baselines3's own plots can read monitor.csv."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""``pkpo-train`` on envs that nobody wrote for it: ids, wrappers, other meanings, failures."""
+"""``pkpo-train`` on foreign envs: ids, wrappers, attributes of other meanings, failures."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""scores.csv: a row for each run that has a score, the best first."""
+"""scores.csv: one row for each run with a score, the best first."""
 
 import math
 

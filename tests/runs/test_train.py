@@ -1,4 +1,4 @@
-"""``pkpo-train`` as its users meet it: commands, files, and errors in one line."""
+"""``pkpo-train`` from the command line: commands, files, and errors in one line."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""A folder of runs, for the tests of several modules."""
+"""A folder of runs, shared by the tests of several modules."""
 
 import pytest
 from omegaconf import OmegaConf

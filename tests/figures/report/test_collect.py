@@ -1,4 +1,4 @@
-"""What a report reads from a folder, damaged files included."""
+"""A report reads a folder of runs, including damaged files."""
 
 from pathlib import Path
 

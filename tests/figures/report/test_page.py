@@ -1,4 +1,4 @@
-"""The page: what it says of a folder, that data stays text, and how it behaves in a browser."""
+"""The page: its text about a folder, escaped data, and its behaviour in a browser."""
 
 import json
 import shlex

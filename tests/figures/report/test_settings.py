@@ -1,4 +1,4 @@
-"""The settings that a report names."""
+"""The settings that a report shows."""
 
 from pkpo_sandbox.figures.report import settings
 from tests.figures.report.written import config

@@ -1,4 +1,4 @@
-"""Finished runs as the apps write them, and a page as a browser sees it."""
+"""Finished runs in the format of the apps, and a page as a browser renders it."""
 
 from html.parser import HTMLParser
 from pathlib import Path

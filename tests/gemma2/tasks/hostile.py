@@ -1,4 +1,4 @@
-"""What the tests of the verifier run in processes; the module is light, so they start fast."""
+"""Functions that the tests of the verifier run in processes. The module imports little."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Data files as people have them: what cannot be read is named, with the cure."""
+"""Data files of users: an error names an unreadable file and the cure."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Answers of mathematics: pairs written by hand, each with the right verdict."""
+"""Mathematical answers: pairs written by hand, each with the right result."""
 
 from pathlib import Path
 

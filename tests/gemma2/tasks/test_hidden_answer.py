@@ -1,4 +1,4 @@
-"""The hidden-answer task: its best policies, its exact pass@k, and that sampling agrees with it."""
+"""The hidden-answer task: its best policies, and its exact pass@k, also against sampling."""
 
 import json
 from itertools import product

@@ -1,4 +1,4 @@
-"""LaTeX: numbers, units, texts and lists are read from it."""
+"""LaTeX: numbers, units, texts and lists are parsed."""
 
 from fractions import Fraction
 

@@ -1,4 +1,4 @@
-"""What all tasks share: prompts that are too long for the context are dropped."""
+"""Shared functions of tasks: prompts that are too long for the context are dropped."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Answers are scored in processes by a deadline, whatever the answers and the launcher are."""
+"""Processes score answers by a deadline, for any answers and below any launcher."""
 
 import multiprocessing
 import time
