@@ -36,7 +36,7 @@ class GroupPlay:
             raise ValueError(
                 f"{env} starts each column on one of {n_problems} problems by itself, but the "
                 "attempts of a group share a problem: give the env's id, the env itself, a "
-                "Gymnasium vector env, or what pkpo_sandbox.make_group_env makes"
+                "Gymnasium vector env, or the result of pkpo_sandbox.make_group_env"
             )
         self._turn = self._turn_now()
         self.finished = False
@@ -92,9 +92,9 @@ class GroupPlay:
         """Raise a ValueError if somebody else has played the env and so cut off the attempts."""
         if self.disturbed:
             raise ValueError(
-                "the env was played by something else in the middle of an iteration, which cut "
-                "the attempts off: a callback that evaluates needs an env of its own, from "
-                "make_group_env, say"
+                "something else has played the env in the middle of an iteration and cut off the "
+                "attempts: a callback that evaluates needs an env of its own, for example from "
+                "make_group_env"
             )
 
     def _turn_now(self) -> int:

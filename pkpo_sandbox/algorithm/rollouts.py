@@ -59,7 +59,7 @@ class Recorder:
             raise ValueError(
                 f"the env in column {column} gave reward {rewards[column]} at step "
                 f"{len(self._steps) + 1} of the iteration: rewards must be finite. The policy has "
-                "not been updated on it; mend the env, or wrap it so that this case has a finite "
+                "not been updated on it; fix the env, or wrap it so that this case has a finite "
                 "reward"
             )
         self._steps.append((*acted, playing, attempts[playing], earned))

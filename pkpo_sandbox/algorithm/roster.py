@@ -62,8 +62,8 @@ class Roster:
             raise ValueError(
                 f"the attempt in column {column} has not ended after {taken[column]} steps, and an "
                 "endless episode has no return: give the env a limit, max_episode_steps of "
-                "make_group_env or gymnasium.wrappers.TimeLimit (for episodes that are meant to be "
-                "so long, raise pkpo_sandbox.algorithm.roster.STEP_LIMIT)"
+                "make_group_env or gymnasium.wrappers.TimeLimit (if episodes may be so long, "
+                "increase pkpo_sandbox.algorithm.roster.STEP_LIMIT)"
             )
         self._next_check = self._steps + STEP_LIMIT - int(taken[column])
 

@@ -56,7 +56,7 @@ def check_spaces(observation_space: spaces.Space, action_space: spaces.Space) ->
         return
     if not np.issubdtype(action_space.dtype, np.floating):
         raise ValueError(
-            f"the action space {action_space} is of whole numbers, and actions for a Box are "
+            f"the action space {action_space} has whole numbers, but actions for a Box are "
             "Gaussian: make it a MultiDiscrete (gymnasium.wrappers.TransformAction)"
         )
     if not np.all(np.isfinite([action_space.low, action_space.high])):
@@ -75,7 +75,7 @@ def _check_space(role: str, space: spaces.Space, allowed: tuple[type, ...]) -> N
         )
     if np.any(getattr(space, "start", 0) != 0):
         raise ValueError(
-            f"the {role} {space} does not start at 0, as SB3 takes it to do: shift it by a wrapper "
+            f"the {role} {space} does not start at 0, but SB3 assumes that: shift it by a wrapper "
             "(gymnasium.wrappers.TransformObservation, TransformAction)"
         )
     flat = spaces.MultiDiscrete | spaces.MultiBinary
@@ -83,11 +83,11 @@ def _check_space(role: str, space: spaces.Space, allowed: tuple[type, ...]) -> N
         flat = spaces.MultiDiscrete
     if isinstance(space, flat) and len(space.shape) > 1:
         raise ValueError(
-            f"the {role} {space} has {len(space.shape)} axes, and SB3's policies take one: flatten "
+            f"the {role} {space} has {len(space.shape)} axes, but SB3's policies need one: flatten "
             "it by a wrapper (gymnasium.wrappers.TransformObservation, TransformAction)"
         )
     if isinstance(space, spaces.Box) and space.shape == () and role != "action space":
         raise ValueError(
-            f"the {role} {space} is a single number without an axis, and SB3's networks need one: "
+            f"the {role} {space} is a single number without an axis, but SB3's networks need one: "
             "give it the shape (1,) by a wrapper (gymnasium.wrappers.ReshapeObservation)"
         )

@@ -81,8 +81,8 @@ class GroupEvalCallback(BaseCallback):
         self.ks = _check_counts(ks=powers_of_two(group_size) if ks is None else ks)
         if max(self.ks) > group_size:
             raise ValueError(
-                f"k={max(self.ks)} exceeds group_size={group_size}, and no unbiased estimate exists"
-                " for it: raise group_size, or leave this k out"
+                f"k={max(self.ks)} exceeds group_size={group_size}, so no unbiased estimate exists"
+                " for it: increase group_size, or leave this k out"
             )
         if isinstance(eval_env, str):
             eval_env = make_group_env(eval_env, n_groups, group_size)
@@ -91,7 +91,8 @@ class GroupEvalCallback(BaseCallback):
     def _init_callback(self) -> None:
         if self.eval_env.unwrapped is self.training_env.unwrapped:
             raise ValueError(
-                "eval_env is the training env, whose episodes it would cut off: make another"
+                "eval_env is the training env: an evaluation would cut off its episodes; give "
+                "another env"
             )
         self.eval_env = self.model._wrap_env(self.eval_env)
         check_for_correct_spaces(
@@ -100,8 +101,8 @@ class GroupEvalCallback(BaseCallback):
         normalizer = unwrap_vec_normalize(self.eval_env)
         if (normalizer is None) != (self.model.get_vec_normalize_env() is None):
             raise ValueError(
-                "of the training env and eval_env, one is wrapped in a VecNormalize and one is not:"
-                " the policy would see other observations, so wrap both"
+                "only one of the training env and eval_env is wrapped in a VecNormalize, so the "
+                "policy would see different observations: wrap both"
             )
         if normalizer is not None and normalizer.training:
             raise ValueError("eval_env's VecNormalize has training=True: set it to False")
@@ -289,5 +290,5 @@ def _check_counts(**values: Sequence[int]) -> tuple[int, ...]:
     """Check that there is at least one number, and that all are integers of at least 1."""
     ((name, numbers),) = values.items()
     if not numbers or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in numbers):
-        raise ValueError(f"{name}={list(numbers)} must be of integers of at least 1")
+        raise ValueError(f"{name}={list(numbers)} must be one or more integers of at least 1")
     return tuple(numbers)

@@ -115,7 +115,7 @@ def distribution_parameters(
 ) -> dict[str, NDArray[np.float64]]:
     policy: Any = model.policy
     refuse_without_distribution(
-        model, "which exact values are about: estimate them with GroupEvalCallback instead"
+        model, "but exact values need one: estimate max@k with GroupEvalCallback instead"
     )
     normalizer = model.get_vec_normalize_env()
     if normalizer is not None:

@@ -229,7 +229,7 @@ class LaneBatch:
                 error = ValueError(
                     f"the env in column {column} gave reward {rewards[lane, column]} at step {step}"
                     " of the iteration: rewards must be finite. The policy has not been updated on "
-                    "it; mend the env, or wrap it so that this case has a finite reward"
+                    "it; fix the env, or wrap it so that this case has a finite reward"
                 )
                 self._fail(lane, error)
         if self._failed:

@@ -167,20 +167,20 @@ def check_network(policy: ActorPolicy) -> None:
     """Raise a ValueError unless lanes support the policy's network."""
     if is_image_space(policy.observation_space):
         raise ValueError(
-            f"the observations {policy.observation_space} are images, and lanes have no encoder of "
-            "them"
+            f"the observations {policy.observation_space} are images, and lanes have no image "
+            "encoder"
         )
     extractor = type(policy.features_extractor)
     if extractor is not FlattenExtractor:
         raise ValueError(
-            f"lanes have no features extractor but SB3's FlattenExtractor, and this one is "
+            f"lanes support only SB3's FlattenExtractor, but this one is "
             f"{extractor.__name__}: leave features_extractor_class out"
         )
     kind = policy.activation_fn
     if hidden_layers(policy) and kind not in (nn.Tanh, nn.ReLU):
         raise ValueError(
-            f"lanes have Tanh or ReLU between their layers, and activation_fn is {kind.__name__}: "
-            "give one of these two"
+            f"lanes support Tanh or ReLU between their layers, but activation_fn is "
+            f"{kind.__name__}: give one of these two"
         )
 
 

@@ -26,7 +26,7 @@ class LaneOptimizer:
         self.kind = type(optimizer)
         if self.kind not in (torch.optim.Adam, torch.optim.SGD):
             raise ValueError(
-                f"lanes have Adam or SGD, not {self.kind.__name__}: leave optimizer_class out"
+                f"lanes support Adam or SGD, not {self.kind.__name__}: leave optimizer_class out"
             )
         (options,) = optimizer.state_dict()["param_groups"]
         for name in REFUSED:

@@ -312,8 +312,8 @@ def lane_policy(policy: ActorPolicy, network: LaneNetwork, device: torch.device)
         fixed = None if policy.log_std.requires_grad else policy.log_std.detach().to(device)
         return LaneGaussian(policy.action_space, network, fixed)
     raise ValueError(
-        f"lanes have no {kind.__name__} for the actions {policy.action_space}, whose parts are "
-        "drawn one after the other: they act in a Discrete or a Box"
+        f"lanes do not support the {kind.__name__} of the action space {policy.action_space}: use "
+        "a Discrete or a Box"
     )
 
 

@@ -175,7 +175,7 @@ class LaneWorlds:
                 if mine != theirs:
                     raise ValueError(
                         f"lanes share their spaces, but env_kwargs give the {name} {mine} and "
-                        f"{theirs}: train these lanes apart"
+                        f"{theirs}: train these lanes separately"
                     )
         self.n_lanes = len(kwargs)
 
@@ -234,8 +234,8 @@ class LaneWorlds:
         over = bool(ended.all())
         if not over and np.delete(ended, failed, axis=0).any():
             raise UnevenEpisodesError(
-                f"of {ended.size} attempts {int(ended.sum())} ended at a step at which the others "
-                "did not, and lanes play episodes of equal lengths: train these runs one by one"
+                f"{int(ended.sum())} of {ended.size} attempts ended earlier than the others, but "
+                "lanes need episodes of equal lengths: train these runs one by one"
             )
         return rewards, over
 
@@ -288,7 +288,7 @@ def check_world(venv: Any) -> None:
     """Raise a ValueError unless lanes can play the physics of this vector env."""
     if not isinstance(venv, ProblemVectorEnv):
         raise ValueError(
-            f"lanes play pkpo_envs.ProblemVectorEnv, whose physics are functions of arrays, and "
+            f"lanes need a pkpo_envs.ProblemVectorEnv, whose physics are functions of arrays, but "
             f"{venv} is a {type(venv).__name__}"
         )
     for name in ("reset", "step", "_restart"):
@@ -301,7 +301,8 @@ def check_world(venv: Any) -> None:
         venv.single_observation_space, spaces.Discrete | spaces.MultiDiscrete | spaces.Box
     ):
         raise ValueError(
-            f"lanes observe a Discrete, MultiDiscrete or Box, not {venv.single_observation_space}"
+            "lanes support Discrete, MultiDiscrete or Box observations, not "
+            f"{venv.single_observation_space}"
         )
 
 
