@@ -1,8 +1,8 @@
-"""What the README says of a figure, as numbers that another machine's runs are compared with.
+"""Claims of the README about a figure, as numbers to compare with the runs of another machine.
 
 A gallery module has ``claims(table)`` beside ``table`` and ``draw``. Each claim is a sentence of
-the README and the numbers in it. ``pkpo-figures --verdict`` makes the claims twice, from the
-committed table and from the table of the runs on this machine, and compares the two.
+the README and the numbers in it. ``pkpo-figures --verdict`` computes the claims twice, from the
+committed table and from the table of the runs on this machine, and compares them.
 
 Every tolerance comes from the committed seeds alone:
 
@@ -11,7 +11,7 @@ Every tolerance comes from the committed seeds alone:
   the difference between two sets of n seeds. ``t`` is Student's quantile for ``CONFIDENCE``.
 - An ordering holds if the difference of the means is at least half of the committed one, and at
   least twice its standard error.
-- Numbers of chaotic runs, which differ from processor to processor, are shown and claim nothing.
+- Numbers of chaotic runs depend on the processor. They are shown without a claim.
 """
 
 from collections.abc import Sequence
@@ -25,13 +25,13 @@ from scipy import stats
 
 CONFIDENCE = 0.999
 
-#: within: not farther from the committed value than its bound; above, below: of the bound itself,
-#: which may be reached; shown: no claim
+#: within: at most the bound away from the committed value; above: at least the bound; below: at
+#: most the bound; shown: no claim
 Relation = Literal["within", "above", "below", "shown"]
 
 
 class Number(float):
-    """A number that is written as the README writes it: .250, 1.000, −1.02."""
+    """A number in the format of the README: .250, 1.000, −1.02."""
 
     def __format__(self, spec: str) -> str:
         text = format(float(self), spec or ".3f")
@@ -44,12 +44,12 @@ class Number(float):
 class Claim:
     """One claim about a figure.
 
-    :param says: a sentence of the README, or a part of one; its fields (``{}``, ``{:.1f}``) take
-        the numbers. A sentence without fields states an ordering in words
+    :param says: a sentence of the README, or a part of one, with a field (``{}``, ``{:.1f}``) for
+        each number. A sentence without fields states an ordering in words
     :param values: the numbers
-    :param relation: how another machine's numbers must lie
+    :param relation: how another machine's numbers must compare
     :param bounds: one for each number; none if ``relation`` is "shown"
-    :param paper: what the paper says of it, if it does
+    :param paper: the corresponding statement of the paper, if there is one
     :param about: a title for tables; the sentence, if empty
     """
 
@@ -61,7 +61,7 @@ class Claim:
     about: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("values", "bounds"):  # numbers of NumPy are no JSON
+        for name in ("values", "bounds"):  # JSON cannot store NumPy numbers
             object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
         n_fields = len(fields(self.says))
         if n_fields not in (0, len(self.values)):
@@ -71,7 +71,7 @@ class Claim:
 
     @property
     def sentence(self) -> str:
-        """What the README says, with the numbers."""
+        """The sentence of the README, with the numbers."""
         return self.says.format(*map(Number, self.values))
 
     @property
@@ -81,7 +81,7 @@ class Claim:
         return self.about or "".join(words)
 
     def holds(self, values: Sequence[float]) -> bool | None:
-        """Whether other runs' numbers agree; None if nothing is claimed of them."""
+        """Whether the numbers of other runs agree; None if there is no claim."""
         if self.relation == "shown":
             return None
         ours, theirs, bounds = (np.asarray(x) for x in (self.values, values, self.bounds))
@@ -130,8 +130,8 @@ def seed_means(
     """The means over seeds of several settings, each within its tolerance.
 
     :param samples: for each field of ``says`` the values of its seeds, at least two
-    :param few: of so few seeds one setting's own deviation says little: take the largest of all
-        settings for each, with the degrees of freedom of all
+    :param few: for few seeds, when the deviation of a single setting is unreliable: use the
+        largest deviation of all settings for each, with the degrees of freedom of all
     """
     arrays = [np.asarray(sample, dtype=float) for sample in samples]
     values = [sample.mean() for sample in arrays]
@@ -152,10 +152,10 @@ def least(
     paper: str = "",
     about: str = "",
 ) -> Claim:
-    """What every seed of every setting reaches: the smallest value, rounded down.
+    """The smallest value over all seeds and settings, rounded down.
 
-    Another machine's smallest value must reach the bound that a new seed of the worst setting
-    exceeds with the probability ``CONFIDENCE``.
+    The smallest value of another machine must be at least a bound. A new seed of the worst setting
+    exceeds this bound with the probability ``CONFIDENCE``.
     """
     arrays = [np.asarray(sample, dtype=float) for sample in samples]
     (unit,) = last_digits(says, [1.0])
@@ -168,9 +168,9 @@ def least(
 
 
 def exact(says: str, values: Sequence[float], *, paper: str = "", about: str = "") -> Claim:
-    """Numbers without chance: they differ by less than one unit of the last digit as written.
+    """Numbers without randomness: the tolerance is one unit of the last digit as written.
 
-    Numbers that the sentence does not write are equal up to 1e-9.
+    For numbers that the sentence does not contain, the tolerance is 1e-9.
     """
     bounds = last_digits(says, values) if fields(says) else np.full(len(values), 1e-9)
     return Claim(says, tuple(values), "within", tuple(bounds), paper, about)
@@ -183,7 +183,7 @@ def ordering(
     paper: str = "",
     about: str = "",
 ) -> Claim:
-    """Of each pair of samples over seeds the first has the larger mean.
+    """In each pair of samples over seeds, the first has the larger mean.
 
     The numbers are the differences of the means. ``says`` has no fields.
     """
@@ -200,14 +200,14 @@ def ordering(
 def relative(
     says: str, values: Sequence[float], tolerance: float, *, paper: str = "", about: str = ""
 ) -> Claim:
-    """Numbers within a share of themselves, and one unit of their last digit.
+    """Numbers with a relative tolerance, plus one unit of their last digit.
 
-    :param tolerance: the share: 0.1 is 10 %
+    :param tolerance: relative: 0.1 is 10 %
     """
     bounds = tolerance * np.abs(values) + last_digits(says, values)
     return Claim(says, tuple(values), "within", tuple(bounds), paper, about)
 
 
 def shown(says: str, values: Sequence[float], *, paper: str = "", about: str = "") -> Claim:
-    """Numbers of chaotic runs: the README shows them, and nothing is claimed."""
+    """Numbers of chaotic runs: the README shows them without a claim."""
     return Claim(says, tuple(values), "shown", (), paper, about)

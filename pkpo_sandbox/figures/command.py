@@ -1,7 +1,7 @@
-"""``pkpo-figures``: draw the figures of finished experiments, and say whether their claims hold.
+"""``pkpo-figures``: draw the figures of finished experiments, and check their claims.
 
-A figure is a module of :mod:`pkpo_sandbox.figures.gallery`. A figure of your own is such a module
-anywhere, for the runs in ``runs/<its last name>``: ``pkpo-figures my_package.my_figure``.
+A figure is a module of :mod:`pkpo_sandbox.figures.gallery`. Your own figure is such a
+module in any package. ``pkpo-figures my_package.my_figure`` draws it from ``runs/my_figure``.
 """
 
 import argparse
@@ -25,10 +25,10 @@ EXPECTED = (ValueError, ImportError, OSError, HydraException, OmegaConfBaseExcep
 
 
 def run_folders(name: str, runs: Path, overrides: Sequence[str] = ()) -> list[Path]:
-    """Where in ``runs`` the runs of a figure's experiment lie, finished or not.
+    """The folders in ``runs`` of the runs of a figure's experiment, finished or not.
 
-    :param overrides: as they were given to the sweep; of a figure of your own, which takes what is
-        in its folder, they are not used
+    :param overrides: the overrides of the sweep. They are not used for your own figure, which
+        takes all runs in its folder
     :raises ValueError: if there is no such figure
     """
     if name not in figure_names():
@@ -71,7 +71,7 @@ def main() -> None:
         " and exit with 1 if a claim about them does not hold",
     )
     arguments = parser.parse_args()
-    sys.path.insert(0, os.getcwd())  # for a figure of one's own
+    sys.path.insert(0, os.getcwd())  # for your own figure
     output = arguments.output or arguments.runs / "figures"
     if arguments.verdict is not None and arguments.verdict.resolve() == output.resolve():
         sys.exit(f"pkpo-figures: {output} holds the committed figures: choose another --output")
@@ -92,7 +92,7 @@ def main() -> None:
 
 
 def judge(names: Sequence[str], committed: Path, output: Path) -> str | int:
-    """Print and write the verdict; what the command exits with."""
+    """Print and write the verdict, and return the exit status of the command."""
     try:
         verdicts = list(verdict.compare_folders(names, committed, output))
         verdict.write_json(verdicts, output / "claims.json")

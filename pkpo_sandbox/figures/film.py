@@ -1,8 +1,8 @@
-"""How a policy changes while it trains: pictures of what it does, taken by a callback.
+"""Films of a policy during training: a callback takes pictures of what the policy does.
 
 A :class:`Film` takes the pictures with a :class:`GroupPicture`, for worlds of problems, or an
-:class:`EpisodePicture`, for any other env that can be drawn, and :func:`write` makes a GIF or MP4
-of them. What is filmed is what would have been learned without.
+:class:`EpisodePicture`, for any other env that can be drawn. :func:`write` makes a GIF or MP4 of
+them. Filming does not change the training.
 """
 
 import os
@@ -28,23 +28,23 @@ from pkpo_sandbox.metrics.exact import exact_values
 
 DPI = 100
 CAPTION = 30  # height in pixels of the line below a picture
-MOST_PROBLEMS = 256  # in a picture; of more, so many that are evenly spread
-TILES = (2, 3)  # rows and columns of moments of an episode
-MOST_MOMENTS = 48  # of an episode that are kept to choose from
-SEED = 0  # of what the pictures show, the same in each: only the policy differs
+MOST_PROBLEMS = 256  # in a picture; if there are more, it shows evenly spread ones
+TILES = (2, 3)  # rows and columns of the moments of an episode
+MOST_MOMENTS = 48  # of an episode, kept as candidates
+SEED = 0  # of every picture, so that only the policy differs
 
 
 class Frame(NamedTuple):
-    """A picture of the policy at one time, and the line below it."""
+    """A picture of the policy at one time, and its caption."""
 
     picture: np.ndarray  #: (height, width, 3) uint8
     caption: str
 
 
 class GroupPicture:
-    """Draws attempts of a policy at every problem of a world, as the world draws itself.
+    """Draws attempts of a policy at every problem of a world, by the world's own render method.
 
-    :param world: a scalar env of it, a ``ProblemEnv``
+    :param world: a scalar env, a ``ProblemEnv``
     :param group_size: attempts at each problem
     """
 
@@ -69,13 +69,13 @@ class GroupPicture:
                 frames = self._venv.render()
                 assert frames is not None
                 return frames[0]
-            if ended.any():  # what is over stays in the picture
+            if ended.any():  # finished attempts stay in the picture
                 options = {"problem": self._problems, "reset_mask": ended}
                 observations, _ = self._venv.reset(options=options)
 
 
 class EpisodePicture:
-    """Shows moments of one episode of a policy, evenly spread.
+    """Shows evenly spread moments of one episode of a policy.
 
     :param env: with ``render_mode="rgb_array"``
     """
@@ -83,7 +83,7 @@ class EpisodePicture:
     def __init__(self, env: gymnasium.Env) -> None:
         self._env, self._column = env, Column(env)
         env.reset(seed=SEED)
-        env.render()  # what it lacks for that is said before training
+        env.render()  # raises before training if the env cannot be drawn
 
     def __call__(self, model: BaseAlgorithm) -> np.ndarray:
         moments, n_steps, total = self._play(model)
@@ -101,13 +101,13 @@ class EpisodePicture:
         return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
     def _play(self, model: BaseAlgorithm) -> tuple[list[tuple[int, Any]], int, float]:
-        """Moments (step, picture) of an episode, from first to last, its length and return."""
+        """The moments (step, picture) of an episode in order, its length and its return."""
         moments, stride, steps, total, over = [], 1, 0, 0.0, False
         observation, _ = self._column.reset({"seed": SEED})
         while not over:
             if steps % stride == 0:
                 moments.append((steps, self._env.render()))
-            if len(moments) == MOST_MOMENTS:  # of a long episode every second one is enough
+            if len(moments) == MOST_MOMENTS:  # in a long episode, keep every second one
                 moments, stride = moments[::2], 2 * stride
             action, _ = model.predict(observation)
             observation, reward, terminated, truncated, _ = self._column.step(action)
@@ -117,12 +117,12 @@ class EpisodePicture:
 
 
 class Film(BaseCallback):
-    """Takes a frame at times evenly spread over training, and changes nothing in it.
+    """Takes frames at times evenly spread over training, and does not change the training.
 
-    :ivar frames: what was taken: before the first update, after the last, and between; fewer than
-        asked for if there are fewer updates
+    :ivar frames: the frames taken: before the first update, after the last one, and between; fewer
+        than ``n_frames`` if there are fewer updates
     :param draw: makes a picture (height, width, 3) of an algorithm's current policy
-    :param world: a scalar env, whose exact solution the captions quote, if it has one
+    :param world: a scalar env; the captions give its exact solution if it has one
     :param n_frames: at least 2
     :param total_timesteps: of the training
     :param objective: its name, for the captions of an algorithm without k
@@ -174,7 +174,7 @@ class Film(BaseCallback):
 
 
 def write(frames: Sequence[Frame], path: Path, fps: int) -> None:
-    """Write frames of one size as a GIF or, if the name ends in .mp4, an MP4; whole or not at all.
+    """Write frames of one size as a GIF or, if the name ends in .mp4, an MP4. Write it atomically.
 
     :raises ValueError: see :func:`make_writer`
     """
@@ -198,9 +198,9 @@ def write(frames: Sequence[Frame], path: Path, fps: int) -> None:
 
 
 def make_writer(path: Path, fps: int) -> AbstractMovieWriter:
-    """Choose what writes a file with this name's ending.
+    """Choose the writer for the suffix of this path.
 
-    :raises ValueError: for another ending than .gif and .mp4, or for .mp4 without ffmpeg
+    :raises ValueError: if the suffix is neither .gif nor .mp4, or for .mp4 without ffmpeg
     """
     if path.suffix == ".gif":
         return PillowWriter(fps)

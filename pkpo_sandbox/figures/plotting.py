@@ -1,6 +1,7 @@
-"""What all figures share: the style, seeds as an estimate with an interval, the files.
+"""Shared functions of all figures: the style, estimates over seeds with intervals, the files.
 
-Nothing here simulates or shows; the figures themselves are in :mod:`pkpo_sandbox.figures.gallery`.
+Nothing here trains a policy or opens a window. The figures are in
+:mod:`pkpo_sandbox.figures.gallery`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy import stats
 
-#: Okabe & Ito's colours, ordered so that neighbours also differ in grey.
+#: Okabe & Ito's colours, in an order in which neighbours also differ in greyscale.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":", (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
@@ -42,7 +43,7 @@ STYLE: Any = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw in the project's style, whatever the user's own settings are."""
+    """Draw in the project's style, independent of the user's own settings."""
     with mpl_style.context(["default", STYLE]):
         yield
 
@@ -55,14 +56,14 @@ def subplots(columns: int = 1, rows: int = 1, width: float = 7.0, height: float 
 
 
 def ordered_colors(count: int) -> np.ndarray:
-    """Colours (count, 4) for an ordered quantity such as k: light to dark, safe for all eyes."""
+    """Colours (count, 4) for an ordered quantity such as k: light to dark, colour-blind safe."""
     return mpl.colormaps["viridis"](np.linspace(0.85, 0.0, count))
 
 
 def interval(values: Sequence[float] | np.ndarray) -> tuple[Any, Any, Any]:
     """Mean of a sample and its 95 % bootstrap interval (percentiles of 9,999 resamples).
 
-    :param values: (..., n_seeds); a single seed has no interval, and its bounds are itself
+    :param values: (..., n_seeds). For a single seed, both bounds are its value
     :return: mean, low and high, each (...)
     """
     sample = np.asarray(values, dtype=float)
@@ -81,10 +82,10 @@ def interval(values: Sequence[float] | np.ndarray) -> tuple[Any, Any, Any]:
 
 
 def summarise(table: pd.DataFrame, by: str, column: str) -> pd.DataFrame:
-    """Columns ``by``, mean, low, high: the seeds' estimate and interval of ``column``.
+    """Columns ``by``, mean, low, high: mean and interval of ``column`` over the seeds.
 
-    :param table: with a row for each value of ``by`` and each ``seed``; rows where ``column`` is
-        empty, and values of ``by`` that not all seeds have, are left out
+    :param table: with a row for each value of ``by`` and each ``seed``. Rows where ``column`` is
+        empty are left out, and so are values of ``by`` that some seed lacks
     :raises ValueError: if nothing is left
     """
     seeds = table.pivot(index=by, columns="seed", values=column).dropna()
@@ -98,13 +99,13 @@ def summarise(table: pd.DataFrame, by: str, column: str) -> pd.DataFrame:
 
 
 def errorbars(axes: Axes, summary: pd.DataFrame, x: str, **kwargs) -> None:
-    """Draw means against column ``x``, their intervals as bars."""
+    """Draw means against column ``x``, with intervals as bars."""
     errors = np.clip([summary["mean"] - summary["low"], summary["high"] - summary["mean"]], 0, None)
     axes.errorbar(summary[x], summary["mean"], errors, capsize=2, **kwargs)
 
 
 def band(axes: Axes, summary: pd.DataFrame, x: str, **kwargs) -> None:
-    """Draw means against column ``x`` as a line, their intervals as a band."""
+    """Draw means against column ``x`` as a line, with intervals as a band."""
     axes.plot(summary[x], summary["mean"], **kwargs)
     axes.fill_between(
         summary[x], summary["low"], summary["high"], color=kwargs["color"], alpha=0.2, linewidth=0
@@ -112,7 +113,7 @@ def band(axes: Axes, summary: pd.DataFrame, x: str, **kwargs) -> None:
 
 
 def legend_in(empty: Axes, drawn: Axes, title: str) -> None:
-    """Put the legend of a panel into an empty one."""
+    """Put the legend of the panel ``drawn`` into the panel ``empty``."""
     empty.axis("off")
     empty.legend(*drawn.get_legend_handles_labels(), loc="center", title=title, handlelength=3)
 

@@ -1,4 +1,4 @@
-"""What the commands that draw have in common."""
+"""Shared setup of the commands that draw."""
 
 import os
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ from pkpo_sandbox.runs.console import open_standard_streams, safe_output
 
 @contextmanager
 def drawing_command() -> Iterator[None]:
-    """Decorate the main function of a command that draws, which imports matplotlib itself.
+    """Decorate the main function of a command that draws. The function imports matplotlib itself.
 
-    It opens no window: a backend in ``MPLBACKEND``, as a notebook's shell leaves it, may not be
-    installed here, and then matplotlib could not even be imported. A path that the terminal cannot
-    show fails no command.
+    The command opens no window. It replaces ``MPLBACKEND``, because a notebook's shell may set a
+    backend that is not installed, and then the import of matplotlib would fail. A path that the
+    terminal cannot show does not stop the command.
     """
     open_standard_streams()
     os.environ["MPLBACKEND"] = "agg"

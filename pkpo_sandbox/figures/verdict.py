@@ -1,4 +1,4 @@
-"""Whether the runs on this machine bear out what the README says of the committed ones."""
+"""Check whether the runs on this machine agree with the claims of the README."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from pkpo_sandbox.figures.claims import Claim, Number
 from pkpo_sandbox.figures.gallery import figure_module
 from pkpo_sandbox.runs.folder import write_atomically
 
-WIDTH = 120  # characters of the printed table where the terminal does not say
+WIDTH = 120  # characters of the printed table if there is no terminal
 HOLDS = {True: "yes", False: "NO", None: "shown"}
 
 
@@ -28,11 +28,11 @@ class Verdict:
 
     @property
     def holds(self) -> bool | None:
-        """None for numbers that are shown and claim nothing."""
+        """None for numbers that are shown without a claim."""
         return self.claim.holds(self.here)
 
     def as_dict(self) -> dict[str, Any]:
-        """What the JSON file holds of it."""
+        """The entry of the JSON file."""
         claim = self.claim
         return {
             "figure": self.figure,
@@ -47,11 +47,11 @@ class Verdict:
 
 
 def compare(name: str, committed: pd.DataFrame, here: pd.DataFrame) -> list[Verdict]:
-    """The claims of a figure, made from its committed table, beside what another table gives.
+    """The claims of a figure, each with the numbers of the committed table and of another one.
 
     :param name: of the figure
-    :return: nothing for a figure of your own that has no ``claims``
-    :raises ValueError: if a table lacks what the claims need, as with fewer settings
+    :return: an empty list for your own figure without ``claims``
+    :raises ValueError: if a table lacks what the claims need, for example some settings
     """
     claims = getattr(figure_module(name), "claims", None)
     if claims is None:
@@ -64,7 +64,7 @@ def compare(name: str, committed: pd.DataFrame, here: pd.DataFrame) -> list[Verd
 
 
 def compare_folders(names: Sequence[str], committed: Path, here: Path) -> Iterator[Verdict]:
-    """The claims of figures whose tables lie in two folders.
+    """The claims of figures whose tables are in two folders.
 
     :raises ValueError: if a table is missing or does not fit its figure
     """
@@ -74,9 +74,9 @@ def compare_folders(names: Sequence[str], committed: Path, here: Path) -> Iterat
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A figure's table as :func:`pkpo_sandbox.figures.plotting.save` wrote it.
+    """Read a figure's table, as :func:`pkpo_sandbox.figures.plotting.save` wrote it.
 
-    :raises ValueError: if there is none, or it is damaged
+    :raises ValueError: if the file is missing or damaged
     """
     try:
         return pd.read_csv(path)
@@ -88,18 +88,18 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def all_hold(verdicts: Sequence[Verdict]) -> bool:
-    """Whether no claim fails."""
+    """Whether all claims hold."""
     return all(verdict.holds is not False for verdict in verdicts)
 
 
 def write_json(verdicts: Sequence[Verdict], path: Path) -> None:
-    """Write the verdicts: ``{"holds": true, "claims": [...]}``; numbers that are NaN as null."""
+    """Write the verdicts: ``{"holds": true, "claims": [...]}``. NaN becomes null."""
     content = {"holds": all_hold(verdicts), "claims": [verdict.as_dict() for verdict in verdicts]}
     write_atomically(path, json.dumps(finite(content), indent=2, ensure_ascii=False) + "\n")
 
 
 def finite(value: Any) -> Any:
-    """Containers with null in place of numbers that JSON has not."""
+    """Containers with None instead of numbers that JSON cannot store."""
     if isinstance(value, dict):
         return {key: finite(entry) for key, entry in value.items()}
     if isinstance(value, list):
@@ -108,7 +108,7 @@ def finite(value: Any) -> Any:
 
 
 def print_table(verdicts: Sequence[Verdict]) -> None:
-    """Print a row for each claim, and how many hold."""
+    """Print a row for each claim, and the number of claims that hold."""
     table = Table(title="What the README says, and the runs on this machine", show_lines=True)
     for heading in ("claim", "paper", "committed", "here", "tolerance", "holds"):
         table.add_column(heading, overflow="fold")
@@ -136,7 +136,7 @@ def written(values: Sequence[float]) -> str:
 
 
 def tolerance(claim: Claim) -> str:
-    """The bounds in words, those that several numbers share once."""
+    """The bounds in words. A bound that all numbers share is written once."""
     words = {"within": "± {}", "above": "at least {}", "below": "at most {}", "shown": "none"}
     digits = ".2g" if claim.relation == "within" else ".4g"
     bounds = [format(Number(bound), digits) for bound in claim.bounds]

@@ -1,8 +1,8 @@
-"""``pkpo-watch``: how the policy of a finished run changed while it trained, as a GIF or MP4.
+"""``pkpo-watch``: film how the policy of a finished run changed during training, as a GIF or MP4.
 
-A run keeps its last policy only, so it is trained again, from its config and seed, which gives the
-same run. Whether it did is checked against ``model.zip`` and said. Training imports and calls what
-the config names, so this is for runs of your own.
+A run stores only its last policy. So the command trains it again from its config and seed, which
+gives the same run. It compares the new weights with ``model.zip`` and reports the result. Training
+imports and calls what the config names, so use this only for your own runs.
 """
 
 import argparse
@@ -32,8 +32,9 @@ def watch(folder: Path, n_frames: int) -> "tuple[list[Frame], float]":
     """Train a run again, and take frames of its policy.
 
     :param folder: of a finished run
-    :param n_frames: at least 2; there are fewer if training has fewer updates
-    :return: the frames, and the largest difference of a weight of the last policy to ``model.zip``
+    :param n_frames: at least 2; the film has fewer if training has fewer updates
+    :return: the frames, and the largest difference between a weight of the new policy and
+        ``model.zip``
     :raises ValueError: if there is no finished run, it is damaged or trained nothing, or its env
         cannot be drawn
     """
@@ -56,7 +57,7 @@ def watch(folder: Path, n_frames: int) -> "tuple[list[Frame], float]":
     model.set_logger(Logger(None, []))
     watchers = train.callbacks(config)
     with TemporaryDirectory() as scratch:
-        checkpoints = []  # they seed the run anew
+        checkpoints = []  # a checkpoint reseeds the run
         if config.checkpoint_every is not None:
             checkpoints = [train.make_checkpoint(model, watchers, config, Path(scratch))]
         model.learn(config.total_timesteps, [*watchers, film, *checkpoints])
@@ -67,7 +68,7 @@ def watch(folder: Path, n_frames: int) -> "tuple[list[Frame], float]":
 
 
 def picture(world: gymnasium.Env, config: train.TrainConfig) -> "GroupPicture | EpisodePicture":
-    """Choose what draws a policy that acts in a world of this config.
+    """Choose how to draw a policy that acts in the world of this config.
 
     :raises ValueError: if the world cannot be drawn
     """
@@ -78,7 +79,7 @@ def picture(world: gymnasium.Env, config: train.TrainConfig) -> "GroupPicture | 
     if "rgb_array" not in (world.metadata.get("render_modes") or ()):
         raise ValueError(f"{config.env.id} cannot be watched: it has no render mode rgb_array")
     drawn = train.world(config, render_mode="rgb_array")
-    assert drawn is not None  # as the world is not
+    assert drawn is not None  # because the world is not None
     return EpisodePicture(drawn)
 
 
@@ -89,7 +90,7 @@ def largest_difference(ours: torch.nn.Module, theirs: torch.nn.Module) -> float:
 
 
 def verdict(folder: Path, difference: float) -> str:
-    """Say whether the policy that was filmed is the run's."""
+    """Report whether the filmed policy is equal to that of the run."""
     if difference == 0:
         return "the policy, trained again, is that of model.zip in every weight"
     then, now = (read_summary(folder) or {}).get("versions", {}), versions(*train.PACKAGES)
@@ -121,7 +122,7 @@ def main() -> None:
     parser.add_argument("--fps", type=int, default=8, help="frames a second (default: %(default)s)")
     arguments = parser.parse_args()
     sys.path.insert(0, os.getcwd())  # for modules that the config names
-    torch.set_num_threads(1)  # as the run had
+    torch.set_num_threads(1)  # as in the run
     output = arguments.output or arguments.run / "watch.gif"
     try:
         for name, bound in (("frames", 2), ("fps", 1)):

@@ -2,14 +2,14 @@
 
 Such a module has
 
-- ``table(runs)``: the numbers of the figure from the experiment's runs, a tidy DataFrame,
+- ``table(runs)``: the numbers of the figure, a tidy DataFrame made from the experiment's runs,
 - ``draw(table)``: a matplotlib figure of that table,
-- ``claims(table)``: what the README says of it, see :mod:`pkpo_sandbox.figures.claims` (optional
-  in a figure of your own), and
-- ``APP``, if another command than ``pkpo-train`` runs the experiment: its primary config.
+- ``claims(table)``: the README's claims about it, see :mod:`pkpo_sandbox.figures.claims` (optional
+  in your own figure), and
+- ``APP``, if a command other than ``pkpo-train`` runs the experiment: its primary config.
 
-A new module here, with an experiment of its name, is found by the commands, by make, by the site
-and by the tests.
+The commands, make, the site and the tests find a new module here, together with the experiment of
+the same name.
 """
 
 import pkgutil
@@ -38,5 +38,5 @@ def figure_module(name: str) -> Any:
 
 
 def primary_config(name: str) -> str:
-    """The primary config of a figure's experiment: that of ``pkpo-train``, or another command's."""
+    """The primary config of a figure's experiment: of ``pkpo-train`` or of another command."""
     return getattr(figure_module(name), "APP", "train")

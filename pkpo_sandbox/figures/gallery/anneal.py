@@ -1,4 +1,4 @@
-"""Annealing k from 8 to 1 ends with the best of both: all problems solved, at the first try."""
+"""Annealing k from 8 to 1 gets both: all problems are solved, at the first attempt."""
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -13,7 +13,7 @@ SCHEDULES = ("k = 1", "k = 8", "8 then 1", "8 to 1 linearly")
 
 
 def schedules_of(runs: pd.DataFrame) -> list[str]:
-    """The k of each run as a person says it: "8" or "8 then 1"."""
+    """The k of each run in words: "8" or "8 then 1"."""
     key = "config.objective.k"
     labels = []
     for run in runs.to_dict("records"):
@@ -27,7 +27,7 @@ def schedules_of(runs: pd.DataFrame) -> list[str]:
 
 
 def with_schedules(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs with ``config.schedule``, "k = 8" or "8 then 1", in place of what gave k."""
+    """The runs with ``config.schedule``, "k = 8" or "8 then 1", in place of the config of k."""
     names = [f"k = {name}" if name.isdigit() else name for name in schedules_of(runs)]
     runs = runs.filter(regex=r"^(?!config\.objective\.k)")
     return runs.assign(**{"config.schedule": names})
@@ -41,7 +41,7 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def claims(table: pd.DataFrame) -> list[Claim]:
-    """What the README says of this figure."""
+    """The README's claims about this figure."""
     last = table[table["update"] == table["update"].max()]
     one = dict(zip(SCHEDULES, by_seed(last, "schedule", SCHEDULES, "pass_at_1"), strict=True))
     eight = dict(zip(SCHEDULES, by_seed(last, "schedule", SCHEDULES, "pass_at_8"), strict=True))
@@ -68,7 +68,7 @@ def claims(table: pd.DataFrame) -> list[Claim]:
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """pass@1 and pass@8 against updates, and below them the k that was trained for."""
+    """Top: pass@1 and pass@8 against updates. Bottom: the k of the objective."""
     figure, axes = plotting.subplots(2, 2, height=3.6, height_ratios=(3, 1), sharex=True)
     for index, name in enumerate(SCHEDULES):
         rows = table[table["schedule"] == name]

@@ -1,4 +1,4 @@
-"""In a world of several steps k = 1 stalls where solutions are few; 8 then 1 does not so soon."""
+"""With several steps, k = 1 stalls on targets with few solutions; 8 then 1 stalls later."""
 
 import numpy as np
 import pandas as pd
@@ -24,15 +24,15 @@ LABELS = {
     "solved": "targets ever reached",
     "entropy": "entropy of a digit (nats)",
 }
-FEW = 10  # solutions of a target that has few
+FEW = 10  # the most solutions of a target that counts as having few
 SCHEDULES = ("k = 1", "k = 4", "k = 8", "8 then 1")
 
 
 def table(runs: pd.DataFrame) -> pd.DataFrame:
     """Columns schedule, seed, those of LOGGED, target, n_solutions.
 
-    Rows without a target are means over the targets, of the policy that played the iteration of
-    this update; those with one are of the final policy at that target. pass@k is exact.
+    Rows without a target are means over the targets, for the policy that played the iteration of
+    this update. Rows with a target are for the final policy at that target. pass@k is exact.
     """
     runs = complete_sweep(with_schedules(runs), "schedule")
     keys = {"schedule": "config.schedule", "seed": "config.seed"}
@@ -41,7 +41,7 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_target(run: dict) -> pd.DataFrame:
-    """The final pass@1 and pass@8 of a run, a row for each target."""
+    """The final pass@1 and pass@8 of a run, one row for each target."""
     solutions = DigitSumEnv(run["config.env.kwargs.n_digits"]).n_solutions
     success = pd.Series(run["exact.1.success"])
     return pd.DataFrame(
@@ -58,7 +58,7 @@ def by_target(run: dict) -> pd.DataFrame:
 
 
 def claims(table: pd.DataFrame) -> list[Claim]:
-    """What the README says of this figure."""
+    """The README's claims about this figure."""
     means, targets = table[table["target"].isna()], table[table["target"].notna()]
     last = means[means["update"] == means["update"].max()]
     one = by_seed(last, "schedule", SCHEDULES, "pass_at_1")
@@ -91,7 +91,7 @@ def draw(table: pd.DataFrame) -> Figure:
     figure, axes = plotting.subplots(3, 2, height=4.2)
     means, targets = table[table["target"].isna()], table[table["target"].notna()]
     rarity = targets.groupby(["schedule", "seed", "n_solutions"], as_index=False)["pass_at_1"]
-    rarity = rarity.mean()  # a target and its mirror image have as many solutions
+    rarity = rarity.mean()  # a target and its mirror image have equally many solutions
     for index, name in enumerate(SCHEDULES):
         style = {"color": plotting.COLORS[index], "linestyle": plotting.LINES[index]}
         rows = means[means["schedule"] == name]
@@ -121,9 +121,9 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def draw_uniform_policy(axes: np.ndarray, targets: pd.DataFrame) -> None:
-    """What random digits achieve, exactly: of all sequences, a target's solutions reach it."""
+    """Draw the exact results of random digits: the share of sequences that reach a target."""
     chance = (targets["n_solutions"] / targets["n_solutions"].sum()).to_numpy()
     style = {"color": "0.4", "linestyle": (0, (2, 2)), "linewidth": 0.9}
     axes[0, 0].axhline(chance.mean(), label="random digits (exact)", **style)
     axes[0, 1].axhline((1 - (1 - chance) ** 8).mean(), **style)
-    axes[1, 1].plot(*np.sort([targets["n_solutions"], chance]), **style)  # one grows as the other
+    axes[1, 1].plot(*np.sort([targets["n_solutions"], chance]), **style)  # both have the same order

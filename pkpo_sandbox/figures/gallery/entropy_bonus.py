@@ -1,4 +1,4 @@
-"""An entropy bonus on top of RLOO: which coefficient suits which learning rate."""
+"""RLOO with an entropy bonus: the best coefficient for each learning rate."""
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -14,7 +14,7 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def claims(table: pd.DataFrame) -> list[Claim]:
-    """What the README says of this figure: a pair for each learning rate."""
+    """The README's claims about this figure: a pair for each learning rate."""
     pairs = []
     for _, rows in table.groupby("learning_rate"):
         large, small = by_seed(rows, "ent_coef", [0.03, 0.001], "score")
@@ -23,7 +23,7 @@ def claims(table: pd.DataFrame) -> list[Claim]:
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """A panel for each quantity, a line for each learning rate, the chosen setting in red."""
+    """One panel for each quantity, one line for each learning rate, the chosen setting in red."""
     figure, axes = plotting.subplots(3, sharey=True)
     best = chosen(table.assign(objective="entropy_bonus")).iloc[0]
     for index, rate in enumerate(sorted(table["learning_rate"].unique())):

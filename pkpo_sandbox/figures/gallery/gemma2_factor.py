@@ -1,4 +1,4 @@
-"""A tiny Gemma-2 names prime factors: k = 1 stalls, larger k does not, 8 then 1 is best at one try.
+"""A tiny Gemma-2 names prime factors: k = 1 stalls, larger k does not, 8 then 1 is best at pass@1.
 
 The stall comes from the skewed warm-up (answer 2 half of the time, 19 once in a hundred) and from
 weights that all prompts share: the figure shows the mechanism, not a gain on language tasks.
@@ -32,7 +32,7 @@ PANELS = {
 }
 ANNEALED = "8 then 1"
 SETTINGS = ("1", "4", "8", ANNEALED)
-README = {  # the rows of its table, and how their numbers are written
+README = {  # the rows of the README's table, and the format of their numbers
     "all_at_1": ("pass@1, all", "{}"),
     "hard_at_1": ("pass@1, hard", "{}"),
     "hard_at_8": ("pass@8, hard", "{}"),
@@ -48,8 +48,8 @@ CAPTION = (
 def table(runs: pd.DataFrame) -> pd.DataFrame:
     """Columns k, schedule, seed, update, all_at_1, hard_at_1, hard_at_8, solved, entropy.
 
-    k is the one in force, schedule "constant" or "8 then 1"; pass@k and the entropy are exact, of
-    the policy after the update; update 0 is the policy after its warm-up.
+    k is the value at this update; schedule is "constant" or "8 then 1". pass@k and the entropy are
+    exact, for the policy after the update. Update 0 is the policy after the warm-up.
     """
     names = schedules_of(runs)
     if more := {name for name in names if not name.isdigit()} - {ANNEALED}:
@@ -61,13 +61,13 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
     runs = runs.assign(**{"config.objective.k": names, "schedule": kinds})
     runs = complete_sweep(runs, "objective.k")
     table = curves(runs, LOGGED, {"seed": "config.seed", "schedule": "schedule"})
-    table["k"] = table["k"].bfill().astype(int)  # before the first update, the k of the first
+    table["k"] = table["k"].bfill().astype(int)  # at update 0, the k of the first update
     table["solved"] = table["solved"].fillna(0.0)
     return table[COLUMNS]
 
 
 def claims(table: pd.DataFrame) -> list[Claim]:
-    """What the README says of this figure. A setting has 3 seeds."""
+    """The README's claims about this figure. A setting has 3 seeds."""
     setting = table["k"].astype(str).where(table["schedule"] == "constant", ANNEALED)
     table = table.assign(setting=setting)
     start = table[(table["update"] == 0) & (table["setting"] == "1")]

@@ -10,8 +10,8 @@ from pkpo_sandbox.figures import plotting
 from pkpo_sandbox.figures.claims import CONFIDENCE, Claim, relative
 from pkpo_sandbox.runs.tables import measurements
 
-N, K = 16, 4  # held while the other one varies
-#: by k: of one group's estimates, at most, in the settings whose variances are claimed
+N, K = 16, 4  # each one is fixed while the other one varies
+#: for each k, a bound on the kurtosis of one group's estimate, in the settings with claims
 KURTOSIS = {1: 4.0, 2: 4.0, 4: 4.0, 8: 7.0}
 BASELINES = {"none": "none (s)", "loo": "loo", "loo_minus_one": "loo_minus_one"}
 
@@ -19,14 +19,14 @@ BASELINES = {"none": "none (s)", "loo": "loo", "loo_minus_one": "loo_minus_one"}
 def table(runs: pd.DataFrame) -> pd.DataFrame:
     """Columns theta, n, k, baseline, mean, standard_error, variance, true_gradient.
 
-    ``variance`` is that of one group's estimate, ``standard_error`` that of the mean.
+    ``variance`` is the variance of one group's estimate, ``standard_error`` that of the mean.
     """
     rows = measurements(runs)
     return rows.sort_values(["theta", "n", "k", "baseline"], ignore_index=True)
 
 
 def claims(table: pd.DataFrame) -> list[Claim]:
-    """What the README says of this figure. The groups of each estimate are the sample."""
+    """The README's claims about this figure. The groups of each estimate are the sample."""
     z = ((table["mean"] - table["true_gradient"]) / table["standard_error"]).abs()
     variance = table.pivot(index=["k", "theta", "n"], columns="baseline", values="variance")
     ratio = (variance["none"] / variance["loo_minus_one"]).groupby("k").agg(["min", "max"])
@@ -91,7 +91,7 @@ def claims(table: pd.DataFrame) -> list[Claim]:
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """A row for each policy: left against the group size n, right against k."""
+    """One row for each policy: left, variance against the group size n; right, against k."""
     thetas = sorted(table["theta"].unique())
     figure, axes = plotting.subplots(2, len(thetas), height=2.2 * len(thetas), squeeze=False)
     for (by_n, by_k), theta in zip(axes, thetas, strict=True):
@@ -129,13 +129,13 @@ def slope(table: pd.DataFrame, theta: float, k: int) -> float:
 
 
 def slope_error(table: pd.DataFrame, k: int) -> float:
-    """Standard error of :func:`slope`, if each logarithm of a variance had one of 1."""
+    """Standard error of :func:`slope` if each logarithm of a variance has a standard error of 1."""
     ns = np.log(np.unique(table.loc[table["n"] >= 8 * k, "n"]))
     return float(((ns - ns.mean()) ** 2).sum() ** -0.5)
 
 
 def relative_error(table: pd.DataFrame, k: int) -> float:
-    """How far a measured variance may lie from the true one, as a share of it.
+    """The relative tolerance of a measured variance.
 
     The variance of N estimates of kurtosis κ has a relative standard error of √((κ − 1) / N).
     """

@@ -1,6 +1,6 @@
-"""Every rival objective on the same bench, after the same 3,000 updates on the problem set.
+"""Every rival objective under the same conditions: 3,000 updates on the problem set.
 
-Each at the setting that the rule of ``tuning`` chose, on other seeds than those it was chosen on.
+Each has the setting that the rule of ``tuning`` chose. The seeds differ from those of the choice.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from pkpo_sandbox.figures import plotting
 from pkpo_sandbox.figures.claims import Claim, by_seed, ordering, seed_means, shown
 from pkpo_sandbox.figures.gallery.tuning import FINAL, LABELS, NAMES, final_values
 
-STALLED = 0.3  # pass@1 below which a run has learned the easy quarter only
+STALLED = 0.3  # below this pass@1, a run has learned only the easy quarter
 
 
 def table(runs: pd.DataFrame) -> pd.DataFrame:
@@ -20,7 +20,7 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def claims(table: pd.DataFrame) -> list[Claim]:
-    """What the README says of this figure. Objectives whose seeds disagree are shown."""
+    """The README's claims about this figure. Objectives whose seeds disagree are only shown."""
     named = ("entropy_bonus", "passk_training", "pkpo")
     stalled = ("reinforce", "rloo", "grpo", "dr_grpo")
     one, eight, solved = (by_seed(table, "objective", named, column) for column in FINAL)
@@ -59,7 +59,7 @@ def claims(table: pd.DataFrame) -> list[Claim]:
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """A panel for each quantity, a row for each objective: seeds as dots, mean and 95 %."""
+    """One panel for each quantity, one row for each objective: seeds as dots, mean and 95 %."""
     figure, axes = plotting.subplots(3, height=3.5, sharey=True)
     labels = []
     for row, (objective, name) in enumerate(NAMES.items()):

@@ -30,7 +30,7 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def claims(table: pd.DataFrame) -> list[Claim]:
-    """What the README says of this figure."""
+    """The README's claims about this figure."""
     ks = sorted(table["k"].unique())
     thetas = by_seed(table, "k", ks, "theta")
     stars = table.groupby("k")["theta_star"].first()
@@ -53,7 +53,7 @@ def claims(table: pd.DataFrame) -> list[Claim]:
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Left, the reward and every seed's policy; right, the learned mean against the exact one."""
+    """Left, the reward and every seed's policy; right, the learned mean and the exact optimum."""
     figure, (landscape, means) = plotting.subplots(2, width_ratios=(1.35, 1))
     ks = sorted(table["k"].unique())
     colors = dict(zip(ks, plotting.ordered_colors(len(ks)), strict=True))

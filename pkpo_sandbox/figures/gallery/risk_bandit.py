@@ -1,4 +1,4 @@
-"""The larger k, the longer the shots that the policy takes."""
+"""The larger k, the more often the policy takes risky arms."""
 
 import numpy as np
 import pandas as pd
@@ -9,11 +9,11 @@ from pkpo_sandbox.figures import plotting
 from pkpo_sandbox.figures.claims import Claim, by_seed, least, ordering
 from pkpo_sandbox.runs.tables import complete_sweep
 
-BANDIT = BanditEnv()  # the default arms, whose exact values the second panel needs
+BANDIT = BanditEnv()  # the default arms; the second panel needs their exact values
 
 
 def table(runs: pd.DataFrame) -> pd.DataFrame:
-    """Columns k, seed, arm, probability, probability_star: of choosing the arm."""
+    """Columns k, seed, arm, probability, probability_star: learned and best one of the arm."""
     runs = complete_sweep(runs, "objective.k")
     for name in ("payouts", "probabilities"):
         if not np.array_equal(runs[f"config.env.kwargs.{name}"].iloc[0], getattr(BANDIT, name)):
@@ -36,7 +36,7 @@ def values(table: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def claims(table: pd.DataFrame) -> list[Claim]:
-    """What the README says of this figure."""
+    """The README's claims about this figure."""
     ks = sorted(table["k"].unique())
     learned, best = values(table, "probability"), values(table, "probability_star")
     shares = learned.assign(share=100 * learned["max_at_k"] / best["max_at_k"])
@@ -58,7 +58,7 @@ def claims(table: pd.DataFrame) -> list[Claim]:
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Left, the policy against the exact optimum; right, what its best of k is worth."""
+    """Left, the policy and the exact optimum; right, the max@k of the policy."""
     figure, (policy, value) = plotting.subplots(2)
     ks = sorted(table["k"].unique())
     for arm in range(len(BANDIT.payouts)):

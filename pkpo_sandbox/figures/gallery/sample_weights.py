@@ -15,7 +15,7 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def claims(table: pd.DataFrame) -> list[Claim]:
-    """What the README says of this figure. Nothing in it is left to chance."""
+    """The README's claims about this figure. Its numbers are not random."""
     even = table[table["reward"] == "continuous"]
     first, larger = even[even["k"] == 1], even[even["k"] >= 2]
     sides = np.sign(first["value"] - first["value"].mean())

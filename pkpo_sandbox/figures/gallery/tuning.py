@@ -1,7 +1,8 @@
-"""Which learning rate suits which objective.
+"""The best learning rate for each objective.
 
-Two seeds that serve for nothing else; ``objectives`` uses the setting with the largest seed-mean
-of pass@1 + pass@8 + problems ever solved, and so does the entropy bonus with its coefficients.
+The two seeds are used for nothing else. ``objectives`` uses the setting with the largest mean of
+pass@1 + pass@8 + solve rate over the seeds. The coefficient of the entropy bonus is chosen in the
+same way.
 """
 
 import pandas as pd
@@ -35,11 +36,11 @@ LABELS = {"pass_at_1": "pass@1", "pass_at_8": "pass@8", "solved": "problems ever
 def final_values(runs: pd.DataFrame) -> pd.DataFrame:
     """Columns objective, ent_coef, learning_rate, seed, pass_at_1, pass_at_8, solved.
 
-    Exact values of the final policies.
+    Values of the final policies; pass@k is exact.
     """
     objective = runs["config.objective._target_"].str.removeprefix("pkpo_sandbox.transforms.")
     objective = objective.mask(runs["config.algorithm.ent_coef"] > 0, "entropy_bonus")
-    # An objective's arguments are its own, and no difference between settings.
+    # The arguments of an objective belong to it; they are not a difference between settings.
     arguments = runs.filter(regex=r"^config\.objective\.").columns
     runs = runs.drop(columns=arguments).assign(**{"config.objective": objective})
     runs = complete_sweep(runs, "objective", "algorithm.ent_coef", "algorithm.learning_rate")
@@ -54,7 +55,7 @@ def final_values(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_scores(values: pd.DataFrame) -> pd.DataFrame:
-    """With ``score``, the sum that a setting is chosen by."""
+    """The values with ``score``, the sum that decides between settings."""
     return values.assign(score=values[list(FINAL)].sum(axis=1))
 
 
@@ -70,7 +71,7 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def claims(table: pd.DataFrame) -> list[Claim]:
-    """What the README says of this figure: the objectives are the sample."""
+    """The README's claims about this figure. The objectives are the sample."""
     means = table.groupby(["learning_rate", "objective"])["score"].mean()
     smallest, largest = (means[rate].to_numpy() for rate in (0.001, 0.01))
     return [
@@ -79,7 +80,7 @@ def claims(table: pd.DataFrame) -> list[Claim]:
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """A panel for each objective: the score of both seeds against the learning rate."""
+    """One panel for each objective: the score of both seeds against the learning rate."""
     figure, axes = plotting.subplots(3, 3, height=4.6, sharex=True, sharey=True)
     names = {key: name for key, name in NAMES.items() if key in set(table["objective"])}
     for panel, (objective, name) in zip(axes.flat, names.items(), strict=True):

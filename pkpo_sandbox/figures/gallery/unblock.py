@@ -27,14 +27,14 @@ LABELS = {
 def table(runs: pd.DataFrame) -> pd.DataFrame:
     """Columns k, seed, update, pass_at_1, pass_at_8, hard_pass_at_8, solved, entropy.
 
-    Values are of the policy that played the iteration of this update; pass@k is exact.
+    Values are for the policy that played the iteration of this update. pass@k is exact.
     """
     runs = complete_sweep(runs, "objective.k")
     return curves(runs, LOGGED, {"k": "config.objective.k", "seed": "config.seed"})
 
 
 def claims(table: pd.DataFrame) -> list[Claim]:
-    """What the README says of this figure. k = 2 is chaotic: its seeds are shown."""
+    """The README's claims about this figure. k = 2 is chaotic: its seeds are only shown."""
     last, settings = table[table["update"] == table["update"].max()], (1, 4, 8)
     at_2000 = by_seed(table[table["update"] == 2000], "k", settings, "entropy")
     pass_at_8, hard, solved, entropy = (

@@ -1,8 +1,8 @@
-"""``pkpo-report``: one HTML file about a folder of runs, which opens from disk without a network.
+"""``pkpo-report``: one HTML file about a folder of runs. It opens from disk without a network.
 
-It holds learning curves, the figures of experiments that are finished there, a table of all runs,
-what their configs share and where they differ, failures, versions, and the command for each run.
-What runs wrote is text in it, whatever it says: nothing of it is run.
+It shows learning curves, the figures of finished experiments, a table of all runs, what their
+configs share and where they differ, failures, versions, and the command for each run. Everything
+that runs wrote is shown as text: none of it is executed.
 """
 
 import argparse

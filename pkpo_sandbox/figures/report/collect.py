@@ -1,4 +1,4 @@
-"""What lies in a folder of runs, finished or not; what cannot be read is named, not fatal."""
+"""Read all runs in a folder, finished or not. Unreadable files are reported, not fatal."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,13 +18,13 @@ from pkpo_sandbox.runs.tables import read_progress
 from pkpo_sandbox.runs.values import number
 
 CONFIG = "config.yaml"
-UPDATE = "train/n_updates"  # what curves are drawn against
+UPDATE = "train/n_updates"  # the horizontal axis of the curves
 UNREADABLE = (ValueError, OSError, RecursionError, YAMLError, OmegaConfBaseException)
 
 
 @dataclass
 class Run:
-    """One run. ``flat`` is its config with dotted keys, in which a nested object is one value."""
+    """One run. ``flat`` is its config with dotted keys; a nested object is one value in it."""
 
     folder: Path
     state: str  #: finished, failed or unfinished
@@ -39,18 +39,18 @@ class Run:
 
     @cached_property
     def setting(self) -> dict[str, Any]:
-        """What decides the results, but for the seed."""
+        """The settings that decide the results, except the seed."""
         return {key: v for key, v in self.flat.items() if key not in {"seed", *NOT_IN_HASH}}
 
     @cached_property
     def logged(self) -> set[str]:
-        """The metrics of the log that have a value in one row at least."""
+        """The metrics of the log that have a value in at least one row."""
         if self.progress is None:
             return set()
         return {str(name) for name in self.progress.columns[self.progress.notna().any()]}
 
     def last(self, metric: str) -> float | None:
-        """The last value that the run logged of a metric."""
+        """The last logged value of a metric."""
         if self.progress is None or metric not in self.progress:
             return None
         logged = self.progress[metric].dropna()
@@ -58,7 +58,7 @@ class Run:
 
 
 def read(folder: Path) -> tuple[list[Run], list[str]]:
-    """The runs below a folder, sorted by their paths, and what could not be read of them.
+    """The runs below a folder, sorted by their paths, and a list of what could not be read.
 
     Folders behind symbolic links are read too.
     """
@@ -87,7 +87,7 @@ def one_line(path: Path, error: BaseException) -> str:
 def read_run(folder: Path) -> Run:
     """One run without its log.
 
-    :raises ValueError: if its summary is damaged; other of ``UNREADABLE`` for other files
+    :raises ValueError: if its summary is damaged. Other files may raise others of ``UNREADABLE``
     """
     summary = read_summary(folder)
     if summary is not None:
@@ -111,9 +111,9 @@ def read_run(folder: Path) -> Run:
 
 
 def check(path: Path, summary: Any) -> None:
-    """Refuse a summary that is not one.
+    """Check the structure of a summary.
 
-    :raises ValueError: naming what is wrong in it
+    :raises ValueError: if it is damaged; the message names the entry
     """
     if not isinstance(summary, dict) or not isinstance(summary.get("config"), dict):
         raise ValueError(f"{path} is damaged: it holds no config")
@@ -129,9 +129,9 @@ def check(path: Path, summary: Any) -> None:
 
 
 def numbers(progress: pd.DataFrame) -> pd.DataFrame:
-    """A log as numbers. What is not a finite number, such as a text that was logged, is left empty.
+    """A log as numbers. Anything else than a finite number, such as logged text, becomes empty.
 
-    :raises ValueError: if it has no rows, no updates, or text in place of an update
+    :raises ValueError: if it has no rows, no updates, or text instead of an update
     """
     if progress.empty or UPDATE not in progress:
         raise ValueError(f"there is no row of {UPDATE} in it")

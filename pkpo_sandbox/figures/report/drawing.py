@@ -1,7 +1,7 @@
-"""Plots as SVG that stands in an HTML page: text stays text, ids are the page's own.
+"""Plots as SVG inside an HTML page. Text stays text, and ids are unique in the page.
 
-What runs call themselves is drawn as it is: a dollar sign starts no formula, and a character that
-the drawing font lacks is left to the reader's.
+The names of runs are drawn as they are: a dollar sign starts no formula. A character that the
+drawing font lacks is drawn with a font of the reader's browser.
 """
 
 import re
@@ -37,7 +37,7 @@ SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 @dataclass
 class Plot:
-    """A picture and what is to be known of it."""
+    """A picture with its title and caption."""
 
     title: str
     svg: Markup
@@ -45,7 +45,7 @@ class Plot:
 
 
 def curves(runs: Sequence[Run]) -> Iterator[Plot]:
-    """The learning curves of finished runs, a picture for each world."""
+    """The learning curves of finished runs, one picture for each world."""
     trained = [run for run in runs if run.progress is not None]
     worlds: dict[str, list[Run]] = {}
     for run in trained:
@@ -55,16 +55,16 @@ def curves(runs: Sequence[Run]) -> Iterator[Plot]:
 
 
 def world(run: Run) -> str:
-    """What was played: a Gymnasium id, or the task of a language model."""
+    """The world of a run: a Gymnasium id, or the task of a language model."""
     flat = run.flat
     keys = [key for key in ("env.id", "task._target_", "model._target_") if key in flat]
     return ", ".join(shown(flat[key]) for key in keys) or "unnamed"
 
 
 def panels(runs: Sequence[Run]) -> list[str]:
-    """The metrics to draw: the most telling ones that were logged, at most eight.
+    """The metrics to draw: the most informative logged ones, at most eight.
 
-    Of max@k those k that :func:`spread` chooses.
+    For max@k, :func:`spread` chooses the k.
     """
     logged = set().union(*(run.logged for run in runs))
     ks = {
@@ -83,9 +83,11 @@ def panels(runs: Sequence[Run]) -> list[str]:
 
 
 def spread(ks: Sequence[int], runs: Sequence[Run]) -> list[int]:
-    """The smallest, one between and the largest: between, the largest that runs were trained for.
+    """The smallest k, one between, and the largest.
 
-    :param ks: ascending; where none between was trained for, the middle one is chosen
+    The one between is the largest for which a run was trained; without such a run, the middle one.
+
+    :param ks: ascending
     """
     if not ks:
         return []
@@ -94,7 +96,7 @@ def spread(ks: Sequence[int], runs: Sequence[Run]) -> list[int]:
 
 
 def world_curves(name: str, runs: list[Run], prefix: str) -> Plot:
-    """The runs of one world: a line for each setting, a panel for each metric."""
+    """The runs of one world: one line for each setting, one panel for each metric."""
     metrics, differs = panels(runs), telling([run.setting for run in runs])
     groups: dict[tuple, list[Run]] = {}
     for run in sorted(runs, key=lambda run: ordered(run.setting, [*differs, "seed"])):
@@ -133,7 +135,7 @@ def world_curves(name: str, runs: list[Run], prefix: str) -> Plot:
 
 
 def chosen_lines(groups: list[list[Run]], first: list[str]) -> tuple[list[list[Run]], list[str]]:
-    """The settings to draw, one run a seed, and what the reader must know of the choice."""
+    """The settings to draw, with one run for each seed, and notes on what is left out."""
     notes = []
     unique = [
         list({str(run.config.get("seed")): run for run in group}.values()) for group in groups
@@ -169,7 +171,7 @@ def seeds_note(groups: list[list[Run]]) -> str:
 
 
 def line_colors(settings: list[dict], differs: list[str]) -> list:
-    """Light to dark where one number differs, by which settings are sorted; else distinct."""
+    """Light to dark if the settings differ, and are sorted, by one number; else distinct."""
     values = [setting.get(key) for key in differs[:1] for setting in settings]
     if len(differs) == 1 and all(type(value) in (int, float) for value in values):
         return list(plotting.ordered_colors(len(values)))
@@ -177,7 +179,7 @@ def line_colors(settings: list[dict], differs: list[str]) -> list:
 
 
 def draw_line(panel: Axes, group: list[Run], metric: str, **kwargs) -> None:
-    """Mean and interval of one setting's seeds, where all of them logged the metric."""
+    """Draw mean and interval over one setting's seeds, where all of them logged the metric."""
     logs = []
     for run in group:
         assert run.progress is not None
@@ -190,12 +192,12 @@ def draw_line(panel: Axes, group: list[Run], metric: str, **kwargs) -> None:
     if len(updates):
         table = table[table[UPDATE].isin(updates)]
         summary = plotting.summarise(table, UPDATE, metric)
-        marker = "o" if len(updates) == 1 else ""  # a line of one point is not seen
+        marker = "o" if len(updates) == 1 else ""  # a line with one point is invisible
         plotting.band(panel, summary, UPDATE, marker=marker, **kwargs)
 
 
 def fit_share(panel: Axes, metric: str) -> None:
-    """Show all of 0 to 1 where a share, or a reward within it, is drawn."""
+    """Show the full range 0 to 1 for a share, or for rewards in that range."""
     low, high = panel.dataLim.intervaly
     if metric.endswith("/solved") or ("/max_at_" in metric and low >= -1e-9 and high <= 1 + 1e-9):
         panel.set_ylim(-0.03, 1.03)
@@ -203,13 +205,13 @@ def fit_share(panel: Axes, metric: str) -> None:
 
 @contextmanager
 def text_as_it_is() -> Iterator[None]:
-    """Draw in the project's style, with text that means nothing but itself."""
+    """Draw in the project's style, without formulas in texts."""
     with plotting.style(), mpl.rc_context({"text.parse_math": False}):
         yield
 
 
 def plain(text: str) -> str:
-    """Text that can be drawn: on one line, not too long, without control characters."""
+    """Text for drawing: on one line, not too long, without control characters."""
     text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
@@ -217,7 +219,7 @@ def plain(text: str) -> str:
 def inline(figure: Figure, prefix: str, name: str) -> Markup:
     """A figure as an SVG element with an accessible name, its ids starting with ``prefix``.
 
-    It is parsed and written again, so that what stands in the page is well formed.
+    The SVG is parsed and written again, so that the page is well formed.
     """
     from io import StringIO
 

@@ -1,4 +1,4 @@
-"""The figures of experiments all of whose runs are in a folder."""
+"""The figures of experiments that have all their runs in a folder."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from pkpo_sandbox.runs.tables import read_runs
 
 
 def experiments(finished: Sequence[Run]) -> tuple[list[Plot], list[str]]:
-    """The figures of the experiments all of whose runs are here, and those that gave an error."""
+    """The figures of the complete experiments, and the errors of those that cannot be drawn."""
     found, undrawn = [], []
     for name, folders in complete(finished):
         figure = figure_module(name)
@@ -22,18 +22,18 @@ def experiments(finished: Sequence[Run]) -> tuple[list[Plot], list[str]]:
                 drawn = figure.draw(figure.table(read_runs(folders)))
                 title = str(figure.__doc__).splitlines()[0]
                 found.append(Plot(name, inline(drawn, f"figure-{name}", title), title))
-        except Exception as error:  # runs whose files were changed may break a figure in any way
+        except Exception as error:  # changed files may raise any error in a figure
             undrawn.append(f"{name}: {type(error).__name__}: {error}")
     return found, undrawn
 
 
 def complete(finished: Sequence[Run]) -> Iterator[tuple[str, list[Path]]]:
-    """The experiments all of whose runs are here, and where."""
+    """The experiments that have all their runs here, with the folders of these runs."""
     places = {run.folder.name: run.folder for run in finished}
     names = Counter(str(run.config.get("name")) for run in finished)
     for name in figure_names():
         runs_name, jobs = sweep_jobs(name, primary_config(name))
-        if names[runs_name] < len(jobs):  # some are missing: their folders need not be known
+        if names[runs_name] < len(jobs):  # runs are missing: skip the computation of folders
             continue
         here: list[Path] = []
         for folder in sweep_folders(name, (), primary_config(name)):

@@ -31,7 +31,7 @@ from pkpo_sandbox.runs.journal import duration
 
 @dataclass
 class Cell:
-    """An entry of the table of runs: what is shown, and a number to sort by if it is one."""
+    """A cell of the table of runs: its text, and its value for sorting if it is a number."""
 
     text: str
     number: float | None = None
@@ -40,7 +40,7 @@ class Cell:
 def write(folder: Path, output: Path) -> None:
     """Write the report on the runs below a folder.
 
-    :raises ValueError: if there is no run, or no folder
+    :raises ValueError: if the folder does not exist or has no run
     :raises OSError: if the file cannot be written
     """
     page = render(folder)
@@ -49,9 +49,9 @@ def write(folder: Path, output: Path) -> None:
 
 
 def render(folder: Path) -> str:
-    """The page.
+    """The page as HTML.
 
-    :raises ValueError: if there is no run, or no folder
+    :raises ValueError: if the folder does not exist or has no run
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder: name one of runs, such as runs/train")
@@ -86,12 +86,12 @@ def render(folder: Path) -> str:
 
 
 def beside(name: str) -> str:
-    """A file that stands beside this module."""
+    """The text of a file beside this module."""
     return (files("pkpo_sandbox.figures.report") / name).read_text("utf-8")
 
 
 def overview(runs: Sequence[Run], problems: Sequence[str]) -> list[str]:
-    """What the folder holds, in a few words each."""
+    """Short facts about the content of the folder."""
     states = Counter(run.state for run in runs)
     parts = [f"{states[state]} {state}" for state in ("finished", "failed", "unfinished")]
     if problems:
@@ -110,7 +110,7 @@ def relative(run: Run, folder: Path) -> str:
 
 
 def table(runs: Sequence[Run], folder: Path) -> tuple[list[str], list[list[Cell]]]:
-    """Headings and rows: state, what differs most and then less, seed, results, time, folder."""
+    """Headings and rows: state, settings (the most varied first), seed, results, time, folder."""
     known = [run.flat for run in runs if run.config]
     keys = [key for key in telling(known) if key != "seed"]
     keys.sort(key=lambda key: -len({shown(flat[key]) for flat in known if key in flat}))
@@ -133,7 +133,7 @@ def table(runs: Sequence[Run], folder: Path) -> tuple[list[str], list[list[Cell]
 
 
 def setting(flat: dict[str, Any], key: str) -> Any:
-    """An entry of a config, "" if it is not there; a target by its last name."""
+    """An entry of a config, or "" if it is missing; a target by its last name."""
     if key not in flat:
         return ""
     return short_name(key, flat[key])[1] if key.endswith("._target_") else flat[key]
@@ -154,7 +154,7 @@ def common(runs: Sequence[Run]) -> list[tuple[str, str]]:
 
 
 def differences(runs: Sequence[Run]) -> list[tuple[str, list[tuple[str, int]]]]:
-    """The keys in which configs differ, each with its values and the number of their runs."""
+    """The keys in which configs differ, each with its values and their numbers of runs."""
     flats = [run.flat for run in runs if run.config]
     found = []
     for key in differing(flats):
@@ -167,7 +167,7 @@ def differences(runs: Sequence[Run]) -> list[tuple[str, list[tuple[str, int]]]]:
 
 
 def versions(finished: Sequence[Run]) -> list[tuple[str, list[tuple[str, int]]]]:
-    """For each package its versions and the number of runs that they made."""
+    """For each package its versions, with the number of runs that used them."""
     made = [run.summary.get("versions", {}) for run in finished]
     names = dict.fromkeys(name for versions in made for name in versions)
     return [
@@ -177,15 +177,15 @@ def versions(finished: Sequence[Run]) -> list[tuple[str, list[tuple[str, int]]]]
 
 
 def commands_of(runs: Sequence[Run], folder: Path) -> list[tuple[str, str | None]]:
-    """The command of each run, as its summary or failure tells it.
+    """The command of each run, from its summary or failure.
 
-    It is None where neither does: a summary of an older version has no overrides.
+    It is None if neither has the overrides, as in summaries of older versions.
     """
     return [(relative(run, folder), command(run)) for run in runs if run.config]
 
 
 def command(run: Run) -> str | None:
-    """The shell command that started a run, None if that is not known."""
+    """The shell command that started a run, or None if it is unknown."""
     overrides = (run.summary or run.failure).get("overrides")
     if not isinstance(overrides, list):
         return None

@@ -1,4 +1,4 @@
-"""Configs as flat settings: how they are shown, in which keys they differ, how they are sorted."""
+"""Configs as flat settings: their text, the keys in which they differ, and their order."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from pkpo_sandbox import schedules
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys; below the first level, what names its ``_target_`` stays whole."""
+    """Flatten to dotted keys. Below the first level, nodes with ``_target_`` stay whole."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         whole = bool(prefix) and isinstance(value, dict) and "_target_" in value
@@ -18,7 +18,7 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def shown(value: Any) -> str:
-    """A value of a config as a person writes it: 0.003, "8 then 1", Adam(lr=0.1)."""
+    """A value of a config as readable text: 0.003, "8 then 1", Adam(lr=0.1)."""
     if isinstance(value, dict) and "_target_" in value:
         return schedules.label(value)
     if isinstance(value, dict):
@@ -29,7 +29,7 @@ def shown(value: Any) -> str:
 
 
 def differing(settings: list[dict[str, Any]]) -> list[str]:
-    """The keys in which flat configs differ, a key that only some have included."""
+    """The keys in which flat configs differ, including keys that only some of them have."""
     keys = list(dict.fromkeys(key for setting in settings for key in setting))
     return [
         key
@@ -39,10 +39,10 @@ def differing(settings: list[dict[str, Any]]) -> list[str]:
 
 
 def telling(settings: list[dict[str, Any]]) -> list[str]:
-    """The differing keys that tell settings apart: fewer where these suffice.
+    """The differing keys that are needed to distinguish settings.
 
-    A key that has one value wherever it is there, such as the baseline that only one of the
-    objectives takes, follows from the others.
+    A key that has the same value wherever it is present follows from the others. An example is the
+    baseline, which only one of the objectives has.
     """
     keys = differing(settings)
     several = [key for key in keys if len({shown(s[key]) for s in settings if key in s}) > 1]
@@ -55,7 +55,7 @@ def identity(setting: dict[str, Any], keys: list[str]) -> tuple[str | None, ...]
 
 
 def ordered(setting: dict[str, Any], keys: list[str]) -> list[tuple[int, float, str]]:
-    """What sorts settings by these keys: numbers first, then texts, what is missing last."""
+    """The sort key of a setting: numbers first, then texts, missing values last."""
     return [natural(setting.get(key)) if key in setting else (2, 0.0, "") for key in keys]
 
 
@@ -65,7 +65,7 @@ def natural(value: Any) -> tuple[int, float, str]:
 
 
 def setting_label(setting: dict[str, Any], keys: list[str]) -> str:
-    """A setting by what tells it from others: "objective.k=4, algorithm.learning_rate=0.003"."""
+    """The label of a setting: "objective.k=4, algorithm.learning_rate=0.003"."""
     named = [short_name(key, setting[key]) for key in keys if key in setting]
     return ", ".join(f"{key}={value}" for key, value in named)
 
