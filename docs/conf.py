@@ -1,6 +1,6 @@
 """Settings of Sphinx: ``sphinx-build -W --keep-going -b html docs docs/_build/html``.
 
-The reference is written from the docstrings, by ``generate.py``, whenever the site is built.
+``generate.py`` writes the reference from the docstrings whenever the site is built.
 """
 
 import sys
@@ -27,10 +27,10 @@ exclude_patterns = ["_build"]
 default_role = "code"
 
 autodoc_member_order = "bysource"
-autodoc_inherit_docstrings = False  # what a library says of a method stands in its own reference
+autodoc_inherit_docstrings = False  # library methods are described in the library's reference
 autodoc_typehints = "none"
 autodoc_preserve_defaults = True
-# The room of the language model is described without its extra too.
+# The pages of gemma2 are built without its extra too.
 autodoc_mock_imports = [
     name
     for name in ("accelerate", "datasets", "math_verify", "peft", "transformers", "trl")

@@ -1,6 +1,6 @@
-"""The pages that are written from the code: the gallery, a page for each world and each module.
+"""Write pages from the code: the gallery, and a page for each world and each module.
 
-They come from the registry and the packages themselves, so what is added there appears here.
+The pages come from the registry and the packages, so new worlds and modules appear by themselves.
 """
 
 import ast
@@ -20,12 +20,12 @@ import pkpo_sandbox
 from pkpo_sandbox.figures.gallery import figure_module, figure_names, primary_config
 
 FIELD = re.compile(r"\s*(:\w+[^:]*:|#\.|[-*] |\d+\. )")  # a field or an item of a list
-TABLE = re.compile(r"=+( +=+)+$")  # the border of a table, whose rows may go on indented
+TABLE = re.compile(r"=+( +=+)+$")  # the border of a table; its rows may continue indented
 SECTION = re.compile(r"(Args|Returns|Yields|Raises|Note|Notes|Example|Examples):\s*$")
 
 
 def write_pages(docs: Path) -> None:
-    """Write all pages below ``docs/generated``; a page that has not changed is not touched."""
+    """Write all pages below ``docs/generated``. Unchanged pages are not written again."""
     pages = dict(
         [
             *gallery(),
@@ -46,7 +46,7 @@ def write_pages(docs: Path) -> None:
 
 
 def gallery() -> Iterator[tuple[str, str]]:
-    """Every figure of ``figures/`` under the sentence that its module says it shows."""
+    """Every figure of ``figures/``, with the first paragraph of its module."""
     text = "# Gallery\n\nThe numbers behind each figure are beside it, in `figures/*.csv`.\n"
     root = Path(pkpo_sandbox.__file__).parents[1] / "figures"
     for name in figure_names():
@@ -71,12 +71,12 @@ def world_class(world_id: str) -> type:
 
 
 def world_modules() -> set[str]:
-    """The modules of the worlds, which have a page as worlds."""
+    """The modules of the worlds. They have their page among the worlds."""
     return {world_class(world_id).__module__ for world_id in world_ids()}
 
 
 def worlds() -> Iterator[tuple[str, str]]:
-    """A page for each world: how to make it, its docstring, its methods; and their list."""
+    """A page for each world (its id, its docstring, its methods), and the list of worlds."""
     rows, toctree = "", ""
     for world_id in world_ids():
         cls, page = world_class(world_id), world_id.removeprefix("pkpo/")
@@ -98,7 +98,7 @@ def worlds() -> Iterator[tuple[str, str]]:
 
 
 def modules(package: Any, without: set[str] | None = None) -> Iterator[tuple[str, str]]:
-    """A page for each public module of a package, and their list."""
+    """A page for each public module of a package, and the list of modules."""
     found = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
     public = [item.name for item in found if not re.search(r"\._|\.conf\b", item.name)]
     rows, toctree = "", ""
@@ -121,7 +121,7 @@ def directive(kind: str, name: str) -> str:
 def first_paragraph(module: str) -> str:
     """The first paragraph of a module's docstring, on one line of Markdown.
 
-    It is read from the source: to import the module may need an extra.
+    It is read from the source, because the import of the module may need an extra.
     """
     spec = find_spec(module)
     assert spec is not None
@@ -132,16 +132,16 @@ def first_paragraph(module: str) -> str:
 
 
 def to_rest(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Make reStructuredText of a docstring: indented blocks are formulas, to be kept as they are.
+    """Turn a docstring into reStructuredText. Indented blocks are formulas and stay as they are.
 
-    The docstring of a world, which is Markdown, stands on its page already: it is left out.
+    The docstring of a world is Markdown and is on its page already, so it is left out.
     """
     if obj in [world_class(world_id) for world_id in world_ids()]:
         lines[:] = []
         return
     lines[:] = [re.sub(r"^## (.*)", r".. rubric:: \1", line) for line in lines]
     result: list[str] = []
-    keep = False  # inside a field, a list or a section, where an indent is a continuation
+    keep = False  # inside a field, a list or a section, where an indent continues it
     formula = False
     table = False  # up to the next empty line
     for line in lines:

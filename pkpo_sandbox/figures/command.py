@@ -1,7 +1,7 @@
 """``pkpo-figures``: draw the figures of finished experiments, and check their claims.
 
-A figure is a module of :mod:`pkpo_sandbox.figures.gallery`. Your own figure is such a
-module in any package. ``pkpo-figures my_package.my_figure`` draws it from ``runs/my_figure``.
+A figure is a module of :mod:`pkpo_sandbox.figures.gallery`. Your own figure is such a module in any
+package. ``pkpo-figures my_package.my_figure`` draws it from ``runs/my_figure``.
 """
 
 import argparse

@@ -31,7 +31,7 @@ CAPTION = 30  # height in pixels of the line below a picture
 MOST_PROBLEMS = 256  # in a picture; if there are more, it shows evenly spread ones
 TILES = (2, 3)  # rows and columns of the moments of an episode
 MOST_MOMENTS = 48  # of an episode, kept as candidates
-SEED = 0  # of every picture, so that only the policy differs
+SEED = 0  # the same for every picture, so that only the policy differs
 
 
 class Frame(NamedTuple):
@@ -174,7 +174,7 @@ class Film(BaseCallback):
 
 
 def write(frames: Sequence[Frame], path: Path, fps: int) -> None:
-    """Write frames of one size as a GIF or, if the name ends in .mp4, an MP4. Write it atomically.
+    """Write frames of one size as a GIF or, if the name ends in .mp4, an MP4. The write is atomic.
 
     :raises ValueError: see :func:`make_writer`
     """

@@ -92,7 +92,7 @@ def summarise(table: pd.DataFrame, by: str, column: str) -> pd.DataFrame:
     if seeds.empty:
         raise ValueError(
             f"there is no {by} at which all seeds have {column}: in training logs they share "
-            "time/iterations, but time/total_timesteps only where episodes are of one length"
+            "time/iterations, but time/total_timesteps only if all episodes have the same length"
         )
     mean, low, high = interval(seeds.to_numpy())
     return pd.DataFrame({by: seeds.index, "mean": mean, "low": low, "high": high})

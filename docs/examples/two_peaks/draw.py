@@ -1,4 +1,4 @@
-"""Draws two_peaks.png from runs/two_peaks: where policies end, and how they get there."""
+"""Draw two_peaks.png from runs/two_peaks: the final policies and their learning curves."""
 
 from pathlib import Path
 

@@ -62,7 +62,7 @@ class TwoPeaksEnv(ProblemEnv):
         return self.payouts[actions]
 
     def exact(self, k: int, probabilities: np.ndarray) -> dict[str, Any]:
-        """Facts about the policy with these probabilities (1, N_ARMS), and about the best one."""
+        """Exact values of the policy with these probabilities (1, N_ARMS), and of the best one."""
         order = self.payouts.argsort()
         below = np.append(0.0, probabilities[0, order].cumsum()) ** k
         return {
@@ -79,7 +79,7 @@ class TwoPeaksVectorEnv(ProblemVectorEnv):
 
 
 class StartAtLowerPeak(BaseCallback):
-    """Sets the policy, before training, to a bell around the lower peak with a floor under it."""
+    """Sets the policy, before training, to a bell around the lower peak plus a constant."""
 
     def _on_training_start(self) -> None:
         logits = torch.as_tensor(np.log(peak(LOW) + 0.1))

@@ -1,4 +1,4 @@
-"""With several steps, k = 1 stalls on targets with few solutions; 8 then 1 stalls later."""
+"""With several steps, k = 1 stalls on targets with few solutions; 8 then 1 stalls less."""
 
 import numpy as np
 import pandas as pd

@@ -44,7 +44,7 @@ def claims(table: pd.DataFrame) -> list[Claim]:
             "errors away",
             (len(z), np.ceil(10 * z.max()) / 10),
             "below",
-            (len(z), float(stats.norm.isf((1 - CONFIDENCE) / 2 / len(z)))),  # the largest of many
+            (len(z), float(stats.norm.isf((1 - CONFIDENCE) / 2 / len(z)))),  # of the largest z
         ),
         relative(
             "it is {:.1f} to {:.0f} times that of `loo_minus_one` (RLOO at k = 1) for k = 1, "

@@ -13,7 +13,7 @@ BANDIT = BanditEnv()  # the default arms; the second panel needs their exact val
 
 
 def table(runs: pd.DataFrame) -> pd.DataFrame:
-    """Columns k, seed, arm, probability, probability_star: learned and best one of the arm."""
+    """Columns k, seed, arm, probability, probability_star: the learned and the best one."""
     runs = complete_sweep(runs, "objective.k")
     for name in ("payouts", "probabilities"):
         if not np.array_equal(runs[f"config.env.kwargs.{name}"].iloc[0], getattr(BANDIT, name)):

@@ -45,7 +45,7 @@ def write(folder: Path, output: Path) -> None:
     """
     page = render(folder)
     output.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(output, page.encode("utf-8", "replace"))  # JSON may hold half a character
+    write_atomically(output, page.encode("utf-8", "replace"))  # JSON may contain lone surrogates
 
 
 def render(folder: Path) -> str:

@@ -3,7 +3,7 @@
 const table = document.getElementById("table");
 const body = table ? table.tBodies[0] : null;
 
-// Numbers come first, then texts, then what is missing, which stays last in both directions.
+// Numbers come first, then texts. Missing values stay last in both directions.
 function key(row, column) {
   const cell = row.cells[column];
   if (cell.dataset.number !== undefined) return [0, Number(cell.dataset.number)];
