@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from pkpo_sandbox.runs import folder as files
 from pkpo_sandbox.runs.folder import read_failure, read_summary
 from pkpo_sandbox.runs.job import App, perform, score
+from tests.runs.training import SHORT
 
 
 @dataclass
@@ -106,3 +108,12 @@ def test_a_score_is_a_number_of_the_summary():
     }.items():
         with pytest.raises(ValueError, match=message):
             score(summary, OmegaConf.create({"score": name}))
+
+
+def test_a_score_that_a_run_lacks_is_an_error_but_the_run_is_kept(train_here, tmp_path):
+    with pytest.raises(
+        HydraException, match=r"score=exact\.8\.nope: the summary has no 'nope' there"
+    ):
+        train_here(SHORT, "score=exact.8.nope")
+    folder = train_here(SHORT)  # the score does not rename a run
+    assert (folder / "summary.json").exists()

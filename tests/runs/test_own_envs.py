@@ -15,7 +15,7 @@ from pkpo_sandbox.figures.film import EpisodePicture
 from pkpo_sandbox.runs.loading import read_config
 from tests.envs.failing_envs import Failing
 from tests.envs.odd_envs import OtherMeanings, OtherMethods
-from tests.runs.test_train import run_here
+from tests.runs.training import run_here
 
 SMALL = ["algorithm.n_groups=2", "algorithm.group_size=4", "total_timesteps=24", "objective.k=2"]
 HALVED = "env.wrappers=[{_target_: tests.runs.test_own_envs.Halved}]"
