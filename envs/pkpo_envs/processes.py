@@ -54,7 +54,7 @@ class ColumnProcess:
         :raises ChildProcessError: if the process has ended
         """
         if self._awaited:
-            with suppress(Exception):  # of the request before
+            with suppress(Exception):  # an error of the previous request
                 self.receive()
         data = _pickled((request, arguments), by_value=request not in ("step", "reset"))
         try:

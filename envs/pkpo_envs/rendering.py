@@ -132,7 +132,7 @@ class Renderer:
         """Record that new attempts start in these columns (num_envs,)."""
         self._fresh = columns | (False if self._fresh is None else self._fresh)
         if self._mode == "human" and not self._rounds:
-            self.render()  # later restarts change nothing in the picture
+            self.render()  # later restarts do not change the picture
 
     def step(
         self,

@@ -40,7 +40,7 @@ class GemmaConfig:
     objective: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)  # fields of PKPOConfig
     seed: int = MISSING
-    score: str | None = None  # an entry of the summary, for a search to maximise
+    score: str | None = None  # the summary entry that a search maximises
     if_code_changed: str | None = None  # after a run: keep it, or train it again; None: stop
 
     def __post_init__(self) -> None:

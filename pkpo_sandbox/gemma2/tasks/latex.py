@@ -40,7 +40,7 @@ _REWRITTEN = tuple(
         (r"\\!|\\hspace\*?\{[^{}]*\}", ""),
         (r"\{,\}", ","),
         (r"(?<=\d)\\[,;: ](?=\d{3}(?!\d))", ""),  # 10\,000
-        (r"(\\\\)|\\[,;:> ]|\\q?quad(?![A-Za-z])|~", r"\1 "),  # \\ ends a matrix's row
+        (r"(\\\\)|\\[,;:> ]|\\q?quad(?![A-Za-z])|~", r"\1 "),  # \\ ends a row of a matrix
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
         (r"\\l(?:eq|eqslant)(?![A-Za-z])|<=", r"\\le"),
         (r"\\g(?:eq|eqslant)(?![A-Za-z])|>=", r"\\ge"),

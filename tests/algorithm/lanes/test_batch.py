@@ -1,4 +1,4 @@
-"""A batch of lanes: its update by exact enumeration, who watches it, and lanes that fail."""
+"""A batch of lanes: its update by exact enumeration, its watcher, and lanes that fail."""
 
 from itertools import product
 

@@ -1,4 +1,4 @@
-"""Lanes from end to end: the same bytes in any company, the same run as SB3's loop."""
+"""Lanes end to end: a run is bitwise the same in any batch, and the same as in SB3's loop."""
 
 import numpy as np
 import pytest

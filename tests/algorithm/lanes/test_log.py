@@ -1,4 +1,4 @@
-"""The log of lanes: statistics of the last iterations, by hand-computed values, a row a lane."""
+"""The log of lanes: statistics against values computed by hand, one row per lane."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Worlds of lanes: stacked or apart, each lane's own numbers, and envs that are refused."""
+"""Worlds of lanes: stacked or separate, random numbers per lane, and envs that are refused."""
 
 import numpy as np
 import pytest
