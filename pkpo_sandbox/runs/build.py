@@ -62,8 +62,8 @@ def check_device(device: str) -> None:
 
     if device.partition(":")[0] == "cuda" and not torch.cuda.is_available():
         raise ValueError(
-            f"algorithm.device={device}, but torch finds no GPU here: write cpu, or auto for a GPU "
-            "where there is one"
+            f"algorithm.device={device}, but torch finds no GPU here: write cpu, or auto, which "
+            "uses a GPU if there is one"
         )
 
 

@@ -112,8 +112,8 @@ class Checkpoint(BaseCallback):
         callbacks = [kept(callback, lost) for callback in nested(self.watchers)]
         if lost and not self._warned:
             warnings.warn(
-                f"a checkpoint does not keep {', '.join(lost)}: should the run be stopped and go "
-                "on, they start anew; numbers, arrays and containers of them are kept",
+                f"a checkpoint does not keep {', '.join(lost)}: after a resume they have their "
+                "initial values; numbers, arrays and containers of them are kept",
                 stacklevel=2,
             )
             self._warned = True

@@ -113,7 +113,7 @@ def refuse_other(
     more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
     raise UnusableConfigError(
         f"{folder} holds another run, which {state} there. This job has {', '.join(shown[:SHOWN])}"
-        f"{more}: give it a folder of its own (by default each run has one; a sweep's "
+        f"{more}: give this job another folder (by default each run has its own; a sweep's "
         "hydra.sweep.subdir must differ from job to job), or move that run away"
     )
 
@@ -125,10 +125,10 @@ def changed_code(stored: Mapping[str, Any], code: Mapping[str, Any]) -> list[str
 
 
 def told(folder: Path, state: str, changed: list[str]) -> str:
-    verb = "keeps its result" if state == "finished" else "goes on from its checkpoint"
+    verb = "keeps its result" if state == "finished" else "continues from its checkpoint"
     return (
         f"{folder} {state} before {', '.join(changed)} changed: start again with "
-        f"if_code_changed=train, which trains it anew and replaces it, or with "
+        f"if_code_changed=train, which trains it again and replaces it, or with "
         f"if_code_changed=keep, which {verb}"
     )
 

@@ -42,7 +42,7 @@ def harmless(method: Callable[..., None]) -> Callable[..., None]:
         try:
             method(self, *args, **kwargs)
         except Exception as error:
-            say(f"sweep: the journal has a gap ({one_line(error)})", error=True)
+            say(f"sweep: the journal is incomplete ({one_line(error)})", error=True)
 
     return guarded
 
@@ -104,7 +104,7 @@ class Journal(Callback):
             swept = [f"{key}={values}" for key, values in (sweeper.params or {}).items()]
             self.n_jobs = len(combinations([*swept, *task_overrides(config)]))
         elif self.n_jobs is None:
-            say(f"sweep: how many runs it has, only {sweeper['_target_']} knows")
+            say(f"sweep: only {sweeper['_target_']} knows how many runs there will be")
 
     @harmless
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -139,7 +139,7 @@ class Journal(Callback):
                 path.with_suffix(".begun").unlink(missing_ok=True)
         except OSError as error:
             became = f"{outcome}: {entry['error']}" if "error" in entry else outcome
-            say(f"sweep: no entry for run {number} ({error}), which is {became}", error=True)
+            say(f"sweep: cannot record run {number} ({error}). It is {became}", error=True)
 
     def entries(self) -> list[dict[str, Any]]:
         """The jobs that have started, in the order of the sweep, each with its "outcome"."""

@@ -116,7 +116,7 @@ def refuse_foreign(config: Any, path: Path) -> None:
     if foreign:
         raise ValueError(
             f"{path} names {', '.join(foreign)}, code that is not this package's and would be run: "
-            "if you trust whoever wrote it, say trusted=True"
+            "if you trust its author, pass trusted=True"
         )
 
 

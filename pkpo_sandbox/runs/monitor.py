@@ -34,7 +34,7 @@ class MonitorFile(BaseCallback):
         """Start the file. In a resumed run, drop the rows written after the checkpoint."""
         size = self.path.stat().st_size if self.path.exists() else 0
         if size < self.size:
-            say(f"{self.path} has lost rows since the checkpoint: it begins anew", error=True)
+            say(f"{self.path} has lost rows since the checkpoint: it is overwritten", error=True)
         if self.size == 0 or size < self.size:
             header = json.dumps({"t_start": self.t_start, "env_id": self.env_id})
             self._append(f"#{header}\nr,l,t\n", "w")

@@ -54,7 +54,7 @@ def read_scores(path: Path) -> list[dict[str, str]]:
         for entry in rows:
             score(entry)
             if None in entry or None in entry.values() or not {*RESULT} <= entry.keys():
-                raise ValueError("a row has other columns than its heading")
+                raise ValueError("the columns of a row differ from the heading")
     except (ValueError, KeyError, csv.Error) as error:
         raise ValueError(f"{path} is damaged ({error}): move it away") from error
     return rows
