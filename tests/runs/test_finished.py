@@ -63,7 +63,7 @@ def test_the_run_of_another_config_is_refused(done):
     message = r"holds another run, which finished there\. This job has objective\.k=8 \(there 4\)"
     with pytest.raises(UnusableConfigError, match=message):
         finished(done, wanted(BEFORE, objective={"k": 8}))
-    others = dict.fromkeys("abcde", 1)
+    others: dict[str, Any] = dict.fromkeys("abcde", 1)
     with pytest.raises(UnusableConfigError, match=r"c=1 \(there none\) and 2 more"):
         finished(done, wanted(BEFORE, **others))
 
