@@ -16,6 +16,7 @@ from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from pkpo_sandbox.runs.arguments import hint, prepared
 from pkpo_sandbox.runs.config import one_line
 from pkpo_sandbox.runs.console import open_standard_streams, safe_output, say
 from pkpo_sandbox.runs.journal import journals
@@ -75,6 +76,8 @@ def explain(error: Exception) -> None:
         say(error, error=True)
         if isinstance(error.__cause__, OmegaConfBaseException):
             say(error.__cause__, error=True)
+        if text := hint(error):
+            say(text, error=True)
     elif launcher in ("joblib", "submitit", "ray"):
         say(
             f"a worker process of {launcher} died; it was killed, or memory ran out "
@@ -103,6 +106,7 @@ def main(task: Callable[[DictConfig], Any], config_name: str) -> None:
     drop_missing_backend()
     if message := missing_extra(sys.argv[1:]):
         sys.exit(message)
+    sys.argv[1:] = prepared(sys.argv[1:])
     in_full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise errors, so they are handled here
     journals.clear()

@@ -6,6 +6,7 @@ tensors from ``model.zip``.
 """
 
 import zipfile
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,14 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from pkpo_sandbox.runs.build import build
-from pkpo_sandbox.runs.config import TrainConfig
+from pkpo_sandbox.runs.build import CLASSES, build
+from pkpo_sandbox.runs.config import TrainConfig, checked
 
 if TYPE_CHECKING:
     from pkpo_sandbox.algorithm.group_policy_gradient import GroupPolicyGradient
 
 WORLDS = "pkpo_envs:pkpo/"
+KNOWN = ("torch.nn", "torch.optim", "stable_baselines3.common.torch_layers")
 
 
 def load_model(
@@ -71,12 +73,16 @@ def read_config(path: Path, trusted: bool = False) -> TrainConfig:
         loaded = OmegaConf.load(path)
         if not trusted:
             refuse_foreign(OmegaConf.to_container(loaded, resolve=False), path)
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TrainConfig), loaded))
-    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
+        return checked(loaded, TrainConfig)
+    except ForeignCodeError:
+        raise
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} is missing or damaged ({reason}): train the run again") from error
-    assert isinstance(config, TrainConfig)
-    return config
+
+
+class ForeignCodeError(ValueError):
+    """A config names code that is not this package's."""
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
@@ -111,13 +117,20 @@ def refuse_foreign(config: Any, path: Path) -> None:
         for key, text in texts(config)
         if (key == "_target_" and text not in known)
         or (key == "id" and ":" in text and not text.startswith(WORLDS))
+        or (key in CLASSES and not is_known_class(text))
         or "${" in text
     ]
     if foreign:
-        raise ValueError(
+        raise ForeignCodeError(
             f"{path} names {', '.join(foreign)}, code that is not this package's and would be run: "
             "if you trust its author, pass trusted=True"
         )
+
+
+def is_known_class(path: str) -> bool:
+    """Whether a path names one of the networks' parts or optimizers of torch and of SB3."""
+    module, _, name = path.rpartition(".")
+    return module in KNOWN and isinstance(getattr(import_module(module), name, None), type)
 
 
 def texts(value: Any, key: str = "") -> list[tuple[str, str]]:

@@ -104,6 +104,10 @@ def test_tensors_that_are_pickled_objects_are_refused(run, tmp_path):
             {"_target_": "os.system", "_args_": ["true"]},
             "os.system",
         ),
+        ("algorithm.policy_kwargs.activation_fn", "os.system", "os.system"),
+        ("algorithm.policy_kwargs.activation_fn", "torch.nn.Module.eval", "Module.eval"),
+        ("algorithm.policy_kwargs.optimizer_class", "their_module.Adam", "their_module.Adam"),
+        ("env.wrappers", [{"_target_": "their_module.Wrapper"}], "their_module.Wrapper"),
         ("env.id", "antigravity:Fly-v0", "antigravity:Fly-v0"),
     ],
 )
@@ -166,6 +170,7 @@ def test_the_runs_of_the_gallery_are_not_foreign(run):
         "end": 0.0,
         "end_fraction": 1.0,
     }
+    config.algorithm.policy_kwargs.activation_fn = "torch.nn.Tanh"  # which is the default
     OmegaConf.save(config, run / "config.yaml")
     assert load_model(run).lr_schedule(0.5) == pytest.approx(0.005)
 
