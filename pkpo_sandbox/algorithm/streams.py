@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-Purpose = Literal["columns", "problems", "evaluation", "checkpoint", "continuation"]
+Purpose = Literal["columns", "problems", "evaluation", "checkpoint", "continuation", "outcome"]
 
 
 def stream(seed: int, purpose: Purpose, number: int = 0) -> np.random.SeedSequence:
@@ -21,6 +21,7 @@ def stream(seed: int, purpose: Purpose, number: int = 0) -> np.random.SeedSequen
     ``checkpoint``      everything after a checkpoint           timesteps so far
     ``continuation``    everything that a trained model does    updates so far
                         after it was loaded or reseeded
+    ``outcome``         the evaluation of the final policy      evaluations so far
     ==================  ======================================  ==================
 
     :param seed: at least 0
@@ -32,6 +33,7 @@ def stream(seed: int, purpose: Purpose, number: int = 0) -> np.random.SeedSequen
         "evaluation": [seed, number],
         "checkpoint": [seed, number, 1],
         "continuation": [seed, number, 2],
+        "outcome": [seed, number, 3],
     }
     return np.random.SeedSequence(entropy[purpose])
 

@@ -19,6 +19,7 @@ from stable_baselines3.common.logger import Logger
 
 from pkpo_envs import ProblemEnv
 from pkpo_sandbox.figures.terminal import drawing_command
+from pkpo_sandbox.runs import build as building
 from pkpo_sandbox.runs import train
 from pkpo_sandbox.runs.fingerprint import versions
 from pkpo_sandbox.runs.folder import read_summary
@@ -45,7 +46,7 @@ def watch(folder: Path, n_frames: int) -> "tuple[list[Frame], float]":
     config = read_config(folder / "config.yaml", trusted=True)
     if config.measure is not None:
         raise ValueError(f"{folder} holds measurements: it trained no policy to watch")
-    world = train.world(config)
+    world = building.world(config)
     if world is None:
         raise ValueError(
             f"{config.env.id} cannot be watched: it is registered with a vector entry point only"
@@ -78,7 +79,7 @@ def picture(world: gymnasium.Env, config: train.TrainConfig) -> "GroupPicture | 
         return GroupPicture(world, config.algorithm.group_size)
     if "rgb_array" not in (world.metadata.get("render_modes") or ()):
         raise ValueError(f"{config.env.id} cannot be watched: it has no render mode rgb_array")
-    drawn = train.world(config, render_mode="rgb_array")
+    drawn = building.world(config, render_mode="rgb_array")
     assert drawn is not None  # because the world is not None
     return EpisodePicture(drawn)
 

@@ -6,7 +6,7 @@ Importing this module loads only Hydra and OmegaConf.
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
@@ -183,6 +183,7 @@ def checked(config: Any, schema: type[Schema], command: str = "pkpo-train") -> S
         range
     """
     if isinstance(config, schema):
+        refuse_missing(config)
         return config
     if OmegaConf.is_config(config):
         config = contents(config)
@@ -198,6 +199,16 @@ def checked(config: Any, schema: type[Schema], command: str = "pkpo-train") -> S
         raise ValueError(" ".join(str(error).split())) from error
     assert isinstance(settings, schema)
     return settings
+
+
+def refuse_missing(settings: Any, prefix: str = "") -> None:
+    """Raise a ValueError for a dataclass that lacks a value."""
+    for entry in fields(settings):
+        value = getattr(settings, entry.name)
+        if isinstance(value, str) and value == MISSING:
+            raise ValueError(f"{prefix}{entry.name} is missing: give it a value")
+        if is_dataclass(value):
+            refuse_missing(value, f"{prefix}{entry.name}.")
 
 
 def missing(error: OmegaConfBaseException) -> str:

@@ -22,6 +22,7 @@ from pkpo_sandbox.runs.config import NOT_IN_HASH
 PACKAGE = ("pkpo_sandbox", "pkpo_envs")
 PATH = re.compile(r"[A-Za-z_]\w*(\.\w+)+")  #: "my_module.MyCallback"
 ENTRY = re.compile(r"([A-Za-z_][\w.]*):\S+")  #: "my_module:MyEnv-v0", a Gymnasium id or entry point
+_loaded: dict[str, tuple[Any, str]] = {}  # modules of this process: spec, hash when it was loaded
 
 
 def fingerprint(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,9 +54,30 @@ def own_modules(config: Mapping[str, Any]) -> dict[str, str]:
         for module, file in own_files(name):
             if module not in found:
                 source = file.read_bytes()
-                found[module] = digest(source)
+                found[module] = loaded(module) or digest(source)
                 waiting += imported(source, module, is_package=file.stem == "__init__")
     return dict(sorted(found.items()))
+
+
+def note_loaded(own: Mapping[str, str]) -> None:
+    """Remember which source the modules have that this process has loaded.
+
+    A file may be edited while a sweep runs. Jobs that come later run what was loaded before, so
+    this is what their fingerprints tell.
+
+    :param own: as from :func:`own_modules`, called before the modules were loaded
+    """
+    for name, source in own.items():
+        if name in sys.modules and loaded(name) is None:
+            _loaded[name] = getattr(sys.modules[name], "__spec__", None), source
+
+
+def loaded(name: str) -> str | None:
+    """The hash of the source that a module was loaded from, None if that was not noted."""
+    spec, source = _loaded.get(name, (None, None))
+    # Reloading gives a module another spec.
+    is_same = name in sys.modules and getattr(sys.modules[name], "__spec__", None) is spec
+    return source if is_same else None
 
 
 def changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

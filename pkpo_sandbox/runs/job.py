@@ -21,7 +21,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pkpo_sandbox.runs.config import checked, one_line, readable, resolved
 from pkpo_sandbox.runs.console import safe_output
-from pkpo_sandbox.runs.fingerprint import fingerprint, other_versions, package, versions
+from pkpo_sandbox.runs.fingerprint import (
+    fingerprint,
+    note_loaded,
+    other_versions,
+    package,
+    versions,
+)
 from pkpo_sandbox.runs.finished import Wanted, check_unfinished, finished
 from pkpo_sandbox.runs.folder import (
     STARTED,
@@ -134,6 +140,7 @@ def attempt(
     # 3. Build all that the job needs.
     with readable(Exception), failing_alone():
         learn = app.build(settings, folder)
+    note_loaded(wanted.code["own"])
     made = {"versions": versions(*app.packages), "code": wanted.code}
     if is_main_process():
         write_atomically(folder / "config.yaml", wanted.text)

@@ -98,7 +98,10 @@ def read_tensors(path: Path) -> dict[str, Any]:
 
 
 def refuse_foreign(config: Any, path: Path) -> None:
-    """Raise a ValueError if a config, in plain containers, names code outside this package.
+    """Raise a ForeignCodeError if a config names code outside this package.
+
+    :param config: in plain containers
+    :param path: of its file, for the error
 
     An interpolation counts as code, because its resolver may be any function. The configs of runs
     are stored without interpolations.

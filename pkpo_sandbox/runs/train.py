@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from pkpo_sandbox.runs import command
-from pkpo_sandbox.runs.build import build, callbacks, world
+from pkpo_sandbox.runs.build import build, callbacks
 from pkpo_sandbox.runs.config import TrainConfig
 from pkpo_sandbox.runs.job import App, perform
 from pkpo_sandbox.runs.layers import given_keys
 from pkpo_sandbox.runs.naming import register
+from pkpo_sandbox.runs.outcome import outcome
 
 if TYPE_CHECKING:
     from stable_baselines3.common.callbacks import BaseCallback
@@ -63,7 +64,7 @@ def train(
     config: TrainConfig,
     folder: Path,
 ) -> dict[str, Any]:
-    """Train, write the log and the model, and return the final metrics and exact values."""
+    """Train, write the log and the model, and return the log's last row and the outcome."""
     from pkpo_sandbox.runs.logs import make_logger
     from pkpo_sandbox.runs.monitor import MonitorFile
     from pkpo_sandbox.runs.tables import final_values
@@ -87,7 +88,7 @@ def train(
     )
     model.logger.close()
     model.save(folder / "model.zip")
-    return {"final": final_values(folder), **exact(model, config)}
+    return {"final": final_values(folder), **outcome(model, config)}
 
 
 def make_checkpoint(
@@ -102,22 +103,6 @@ def make_checkpoint(
 
     assert config.checkpoint_every is not None
     return Checkpoint(folder / CHECKPOINT, config.checkpoint_every, config.seed, watchers)
-
-
-def exact(model: "GroupPolicyGradient", config: TrainConfig) -> dict[str, Any]:
-    """Exact values of the trained policy for each k, if the world has an exact solution."""
-    from pkpo_envs.conventions import has_exact_solution
-    from pkpo_sandbox.metrics.exact import exact_values
-    from pkpo_sandbox.transforms import powers_of_two
-
-    alone = world(config)
-    if alone is None or not has_exact_solution(alone):
-        return {}
-    ks, k = set(powers_of_two(model.group_size)), config.objective.get("k")
-    if isinstance(k, int):
-        ks.add(k)
-    values = exact_values(model, alone, sorted(ks))
-    return {"exact": {str(k): facts for k, facts in values.items()}}
 
 
 register()  # for config trees that Hydra does not load through the package pkpo_sandbox.conf

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hydra.errors import HydraException
 
+from pkpo_sandbox.runs.loading import load_model
 from tests.runs.training import SHORT, run_here
 
 
@@ -117,3 +118,15 @@ def test_an_env_in_processes_trains_as_in_one_process(train_here):
         for name in ("sync", "async")
     ]
     assert summaries[0]["final"] == summaries[1]["final"]
+
+
+def test_classes_of_the_policy_may_be_named_by_their_paths(train_here, tmp_path, monkeypatch):
+    (tmp_path / "acts.py").write_text("import torch\nclass Twice(torch.nn.Tanh):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    key = "algorithm.policy_kwargs.activation_fn"
+    for path in ("torch.nn.ReLU", "acts.Twice"):
+        model = load_model(train_here("env=bandit", SHORT, f"{key}={path}"), trusted=True)
+        assert path.endswith(type(model.policy.mlp_extractor.policy_net[1]).__name__)
+    for path in ("relu", "torch.nn.Nope", "torch.relu", "os.sep"):
+        with pytest.raises(HydraException, match=f"activation_fn={path} names no class"):
+            train_here("env=bandit", SHORT, f"{key}={path}")

@@ -68,3 +68,32 @@ def test_a_version_without_a_build_is_that_of_any_build():
         "torch 2.13.0+cu130 -> 2.13.0+cpu",
         "numpy 2.2.0 -> 2.3.0",
     ]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"env": {"id": "five:Mine-v0"}},
+        {"env": {"wrappers": [{"_target_": "five.Wrapper"}]}},
+        {"algorithm": {"policy_kwargs": {"activation_fn": "five.Act"}}},
+        {"callbacks": {"mine": {"inner": {"_target_": "five.Mine"}}}},
+        {"measure": {"_target_": "five.measure"}},
+    ],
+)
+def test_a_module_may_be_named_anywhere_in_a_config(home, config):
+    assert list(fingerprint.own_modules(config)) == ["five"]
+
+
+@pytest.mark.parametrize(
+    "path", ["torch.nn.ReLU", "json.loads", "sys.exit", "pkpo_envs.bandit.x", "nowhere.x", "3.5"]
+)
+def test_what_is_installed_or_is_nowhere_is_not_the_users(home, path):
+    assert fingerprint.own_modules({"objective": {"_target_": path, "k": 1, "x": None}}) == {}
+
+
+def test_the_modules_of_a_package_without_an_init_file_are_found(home):
+    (home / "space" / "deep").mkdir(parents=True)
+    (home / "space" / "deep" / "one.py").write_text("from .. import other\n")
+    (home / "space" / "other.py").write_text("def (:\n")
+    found = fingerprint.own_modules({"env": {"id": "space.deep.one:X-v0"}})
+    assert list(found) == ["space.deep.one", "space.other"]

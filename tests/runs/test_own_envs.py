@@ -148,7 +148,7 @@ def test_an_env_with_text_and_no_version_is_trained_on_through_wrappers(summary,
     with pytest.raises(ValueError, match=r"tests\.runs\.test_own_envs\.ImageOnly"):
         read_config(stored)
     config.env.id += "-v2"
-    world = watch.train.world(config)
+    world = watch.building.world(config)
     picture = watch.picture(world, config)
     assert isinstance(picture, EpisodePicture)
     assert picture._env.observation_space.shape == (2,)

@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_module
 
 from pkpo_sandbox import PKPO
 from pkpo_sandbox.runs import config as configs
+from pkpo_sandbox.runs import outcome
 from pkpo_sandbox.runs import train as app
 from tests.runs.training import SHORT, options, pkpo_train, run_here
 
@@ -44,8 +45,8 @@ def test_a_run_writes_its_config_progress_model_and_summary(train_here):
     assert summary["wall_time_seconds"] > 0
     model = PKPO.load(folder / "model.zip")
     assert (model.k, model.group_size) == (8, 16)
-    again = app.exact(model, checked("env=bandit", "objective.k=8"))
-    np.testing.assert_allclose(again["exact"]["8"]["probability"], probabilities, rtol=1e-12)
+    again = outcome.exact(model, checked("env=bandit", "objective.k=8"))
+    np.testing.assert_allclose(again["8"]["probability"], probabilities, rtol=1e-12)
 
 
 def checked(*overrides: str) -> app.TrainConfig:
