@@ -37,6 +37,7 @@ from pkpo_sandbox.runs.folder import (
     write_failure,
     write_summary,
 )
+from pkpo_sandbox.runs.journal import said
 from pkpo_sandbox.runs.layers import refuse_losses, settled, written
 from pkpo_sandbox.runs.locks import is_main_process, taken
 from pkpo_sandbox.runs.naming import run_name
@@ -85,16 +86,16 @@ def perform(config: Any, app: App, folder: str | Path | None = None) -> float | 
             settings = checked(config, app.schema, app.command)
             wanted = wanted_of(config)
         # 1. Look for the finished run.
-        summary = finished(place, wanted)
-        if summary is not None:
-            print(f"finished before: {place}", flush=True)
-            tell_versions(summary, app)
-        else:
+        before = finished(place, wanted)
+        summary = before
+        if before is None:
             # 2. Lock the folder. While this process waits, another one may finish the run.
             with taken(place):
-                summary = finished(place, wanted, held=is_main_process())
-                if summary is None:
-                    summary = attempt(settings, wanted, overrides, app, place)
+                before = finished(place, wanted, held=is_main_process())
+                summary = before or attempt(settings, wanted, overrides, app, place)
+        if before is not None:
+            print(f"finished before: {place}", flush=True)
+            tell_versions(before, app)
     with readable(ValueError):
         return None if summary is None else score(summary, config)
 
@@ -186,18 +187,13 @@ def failing_alone() -> Iterator[None]:
         raise RuntimeError(f"the job called sys.exit({error.code!r})") from error
 
 
-_told: set[str] = set()
-
-
 def tell_versions(summary: dict[str, Any], app: App) -> None:
-    """Print, once per process, that a finished run was made with other versions."""
+    """Print, once per sweep, that a finished run was made with other versions."""
     others = other_versions(summary.get("versions", {}), versions(*app.packages))
     if (made := summary.get("code")) and made.get("package") not in (None, package()):
-        others.append("this package's code")
-    message = ", ".join(others)
-    if message and message not in _told:
-        _told.add(message)
-        print(f"kept: finished runs that were made with other versions ({message})", flush=True)
+        others.append("pkpo-sandbox's own code")
+    if others:
+        said.once(f"kept: finished runs that were made with other versions ({', '.join(others)})")
 
 
 def score(summary: dict[str, Any], config: DictConfig) -> float | None:

@@ -1,5 +1,6 @@
 """The outcomes of a sweep's jobs: progress while it runs, a summary when it ends."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -32,6 +33,38 @@ SHOWN = 300  #: characters of an error in the table of failures; the log has the
 #: The journals of the sweeps that this process started. Hydra creates callbacks from the config and
 #: gives no access to them, so the command finds the journal here.
 journals: list["Journal"] = []
+
+
+class Said:
+    """Messages that a sweep prints once, in whichever of its processes."""
+
+    def __init__(self) -> None:
+        self.start(None)
+
+    def start(self, folder: Path | None) -> None:
+        """Begin with a sweep.
+
+        :param folder: of its journal; None outside of sweeps
+        """
+        self.folder = folder
+        self._here: set[str] = set()
+
+    def once(self, message: str) -> None:
+        """Print a message, unless this sweep has printed it. Without a sweep: this process."""
+        if message in self._here:
+            return
+        self._here.add(message)
+        if self.folder is not None:
+            name = hashlib.sha256(message.encode()).hexdigest()[:10]
+            with suppress(OSError):
+                try:
+                    (self.folder / f"said-{name}").touch(exist_ok=False)
+                except FileExistsError:
+                    return
+        say(message)
+
+
+said = Said()
 
 
 def harmless(method: Callable[..., None]) -> Callable[..., None]:
@@ -109,6 +142,8 @@ class Journal(Callback):
     @harmless
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         if self.sweep is not None:
+            if said.folder != self.folder:
+                said.start(self.folder)
             self._note(config.hydra.job.num, "begun", begun(config))
 
     @harmless

@@ -17,7 +17,7 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 
 from pkpo_sandbox.runs import command as sweeps
-from pkpo_sandbox.runs.journal import BASIC, Journal, clear_stale, failures, journals
+from pkpo_sandbox.runs.journal import BASIC, Journal, Said, clear_stale, failures, journals
 from tests.commands import Outcome, command
 
 
@@ -291,3 +291,13 @@ def test_every_sweep_of_hydra_has_a_journal(overrides, done, failed):
     assert "the journal" not in outcome.err
     assert bool(list(Path().rglob("scores.csv"))) == bool(done)
     assert not list(Path().rglob(".sweep-*"))
+
+
+def test_what_a_sweep_says_once_is_said_in_one_of_its_processes(tmp_path, capsys):
+    processes = [Said(), Said(), Said()]
+    for process in processes[:2]:
+        process.start(tmp_path)
+    for process in processes:
+        for message in ("one", "two", "one"):
+            process.once(message)
+    assert capsys.readouterr().out.split() == ["one", "two"] * 2  # the third has no sweep

@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_module
 from pkpo_sandbox.runs import job
 from pkpo_sandbox.runs.config import UnusableConfigError
 from pkpo_sandbox.runs.folder import CHECKPOINT, STARTED, SUMMARY, read_summary
+from pkpo_sandbox.runs.journal import Said
 from pkpo_sandbox.runs.train import run
 
 MINE = """
@@ -151,7 +152,7 @@ def test_a_file_that_is_edited_during_a_sweep_is_not_what_its_later_jobs_ran():
 
 
 def test_another_version_is_told_once_and_kept(monkeypatch, capsys):
-    monkeypatch.setattr(job, "_told", set())
+    monkeypatch.setattr(job, "said", Said())
     first, second = train(*SHORT), train(*SHORT, "seed=1", folder="second")
     for folder, summary in (("out", first), ("second", second)):
         summary["versions"]["torch"] = "2.0.0+cpu"
