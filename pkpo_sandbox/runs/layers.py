@@ -30,7 +30,9 @@ from pkpo_sandbox.runs.sources import AMENDED, Composition, Key, Source, dotted
 
 APPS = ("train", "gemma2")  #: the primary configs of the commands; their choices are defaults
 
-_last: tuple[Any, Composition] | None = None  # a cache: each job needs its composition twice
+_last: tuple[Any, tuple[str, ...], Composition] | None = (
+    None  # a cache: each job needs its composition twice
+)
 
 
 def composition(hydra: DictConfig) -> Composition | None:
@@ -44,11 +46,11 @@ def composition(hydra: DictConfig) -> Composition | None:
     loader = GlobalHydra.instance().config_loader()
     name = hydra.job.config_name
     overrides = written(hydra, "hydra") + written(hydra, "task")
-    asked = (id(loader), name, *overrides)
-    if _last is None or _last[0] != asked:
+    asked = name, *overrides
+    if _last is None or _last[0] is not loader or _last[1] != asked:
         assert isinstance(loader, ConfigLoaderImpl)
-        _last = asked, Layers.read(loader, name, overrides).composed()
-    return _last[1]
+        _last = loader, asked, Layers.read(loader, name, overrides).composed()
+    return _last[2]
 
 
 def written(hydra: DictConfig, kind: Literal["hydra", "task"] = "task") -> list[str]:
@@ -184,7 +186,12 @@ class Layers:
         return result
 
     def lost_choices(self) -> Iterator[str]:
-        """Sentences about group choices in files that another choice overrides."""
+        """Sentences about group choices that have no effect."""
+        for group in self.choices.deletions:
+            by = self.choices.override_metadata.get(group)
+            if by is not None and by.external_override:
+                chosen = self.choices.override_choices[group]
+                yield f"{group}={chosen} and ~{group} contradict each other: leave one of them out"
         for path, group, choice in self.choices.by_files:
             chosen = self.choices.override_choices[group]
             if choice == chosen or group.startswith("hydra/") or not self.explicit(path):
@@ -228,16 +235,30 @@ class Layers:
                     found[node.get_config_path()] = node, tree.node.get_config_path()
         return found
 
+    @cached_property
+    def listed(self) -> dict[str, str]:
+        """The group of each file that was chosen in a list: ``experiment=[one,other]``."""
+        return {
+            f"{group.partition('@')[0]}/{name}": group
+            for group, choice in self.choices.override_choices.items()
+            if isinstance(choice, list)
+            for name in choice
+        }
+
     def choice(self, path: str) -> str:
         """The file chosen from a group that leads to this file. Usually it is this file itself."""
-        while path in self.nodes and not isinstance(self.nodes[path][0], GroupDefault):
+        while path in self.nodes and self.own_group(path) is None:
             path = self.nodes[path][1]
         return path
 
+    def own_group(self, path: str) -> str | None:
+        """The group that this very file was chosen from."""
+        node, _ = self.nodes.get(path, (None, None))
+        return node.get_override_key() if isinstance(node, GroupDefault) else self.listed.get(path)
+
     def group(self, path: str) -> str | None:
         """The group that a file was chosen from: "schedule" for "schedule/step"."""
-        node, _ = self.nodes.get(self.choice(path), (None, None))
-        return node.get_override_key() if isinstance(node, GroupDefault) else None
+        return self.own_group(self.choice(path))
 
     def typed(self, path: str) -> bool:
         """Whether the command line chose a file."""

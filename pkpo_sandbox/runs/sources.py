@@ -186,7 +186,7 @@ def replaced_whole(key: Key, value: Any, loser: Source, winner: Source, parts: l
     part = next((dotted(other) for other in parts if other[-1] != TARGET), None)
     cures = []
     if part is not None:
-        cures.append(f"give {part}={value} instead" if winner.typed else f"set {part} instead")
+        cures.append(f"give {part}={value} instead" if winner.key else f"set {part} instead")
     if loser.typed and loser.group != AMENDED:
         cures.append(f"leave out {loser.text}")
     elif loser.group not in (None, AMENDED):
