@@ -14,6 +14,7 @@ from yaml import YAMLError
 from pkpo_sandbox.runs.config import UnusableConfigError, readable, resolved
 from pkpo_sandbox.runs.fingerprint import changes
 from pkpo_sandbox.runs.folder import CHECKPOINT, STARTED, SUMMARY, read_summary, write_summary
+from pkpo_sandbox.runs.locks import is_main_process
 from pkpo_sandbox.runs.naming import compared
 
 SHOWN = 3  #: how many differences an error names
@@ -57,15 +58,17 @@ def finished(folder: Path, wanted: Wanted, held: bool = False) -> dict[str, Any]
         return summary
     if wanted.if_code_changed is None:
         raise UnusableConfigError(told(folder, "finished", changed))
+    if not held:
+        return None
     if wanted.if_code_changed == "train":
-        if held:
-            (folder / SUMMARY).unlink()
+        if is_main_process():
+            (folder / SUMMARY).unlink(missing_ok=True)
             remove_checkpoints(folder)
         return None
     summary = {**summary, "code": wanted.code}
-    if held:
+    if is_main_process():
         write_summary(folder, summary)
-    return summary if held else None
+    return summary
 
 
 def check_unfinished(folder: Path, wanted: Wanted) -> None:
@@ -83,7 +86,7 @@ def check_unfinished(folder: Path, wanted: Wanted) -> None:
     changed = changed_code(read_started(folder), wanted.code)
     if changed and wanted.if_code_changed is None:
         raise UnusableConfigError(told(folder, "began", changed))
-    if changed and wanted.if_code_changed == "train":
+    if changed and wanted.if_code_changed == "train" and is_main_process():
         remove_checkpoints(folder)
 
 

@@ -91,7 +91,7 @@ def perform(config: Any, app: App, folder: str | Path | None = None) -> float | 
         if before is None:
             # 2. Lock the folder. While this process waits, another one may finish the run.
             with taken(place):
-                before = finished(place, wanted, held=is_main_process())
+                before = finished(place, wanted, held=True)
                 summary = before or attempt(settings, wanted, overrides, app, place)
         if before is not None:
             print(f"finished before: {place}", flush=True)
@@ -136,8 +136,7 @@ def attempt(
 ) -> dict[str, Any] | None:
     """Do a job that is not finished. Returns its summary, or None outside the main process."""
     started = time.perf_counter()
-    if is_main_process():
-        check_unfinished(folder, wanted)
+    check_unfinished(folder, wanted)
     # 3. Build all that the job needs.
     with readable(Exception), failing_alone():
         learn = app.build(settings, folder)
